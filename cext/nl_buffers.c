@@ -1,0 +1,77 @@
+#include "nl_buffers.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define ENTRIES_LIMIT 32768U
+
+static void *map(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static unsigned power_of_two(unsigned least)
+{
+    unsigned value = 1;
+    while (value < least)
+        value *= 2;
+    return value;
+}
+
+static void offer_up_to(struct nl_buffers *buffers, unsigned total)
+{
+    while (buffers->total < total)
+        nl_buffers_offer(buffers, buffers->total++);
+}
+
+int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned group, size_t size, unsigned total,
+                    unsigned limit)
+{
+    /* The kernel's entries have 32 bits for a buffer's size. */
+    if (!size || size > UINT32_MAX || !total || total > limit || limit > ENTRIES_LIMIT)
+        return -EINVAL;
+    memset(buffers, 0, sizeof(*buffers));
+    unsigned entries = power_of_two(limit);
+    buffers->mask = entries - 1;
+    buffers->group = (uint16_t)group;
+    buffers->size = size;
+    buffers->limit = limit;
+    buffers->queue_bytes = entries * sizeof(struct io_uring_buf);
+    buffers->memory_bytes = size * limit;
+    buffers->queue = map(buffers->queue_bytes);
+    buffers->memory = map(buffers->memory_bytes);
+    if (!buffers->queue || !buffers->memory) {
+        nl_buffers_close(buffers);
+        return -ENOMEM;
+    }
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uint64_t)(uintptr_t)buffers->queue, .ring_entries = entries, .bgid = (uint16_t)group};
+    int error = nl_ring_control(ring, IORING_REGISTER_PBUF_RING, &registration, 1);
+    if (error < 0) {
+        nl_buffers_close(buffers);
+        return error;
+    }
+    offer_up_to(buffers, total);
+    return 0;
+}
+
+void nl_buffers_close(struct nl_buffers *buffers)
+{
+    if (buffers->queue)
+        munmap(buffers->queue, buffers->queue_bytes);
+    if (buffers->memory)
+        munmap(buffers->memory, buffers->memory_bytes);
+    buffers->queue = NULL;
+    buffers->memory = NULL;
+    buffers->total = buffers->taken = 0;
+}
+
+bool nl_buffers_grow(struct nl_buffers *buffers)
+{
+    if (buffers->total >= buffers->limit)
+        return false;
+    unsigned room = buffers->limit - buffers->total;
+    offer_up_to(buffers, buffers->total + (buffers->total < room ? buffers->total : room));
+    return true;
+}

@@ -1,0 +1,148 @@
+/*
+ * The ring: one submission queue and one completion queue shared with the kernel.
+ *
+ * A ring is set up disabled and enabled by the thread that runs the loop, because the kernel binds a single-issuer ring
+ * to the thread that enables it. Submissions are only written here; they reach the kernel together in nl_ring_enter(),
+ * which also waits. Functions return 0 or a count, or -errno.
+ */
+#ifndef NL_RING_H
+#define NL_RING_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "nl_kernel.h"
+#include "nl_sys.h"
+
+#define NL_WAIT_FOREVER (-1)
+
+struct nl_counters {
+    uint64_t enters;       /* io_uring_enter calls */
+    uint64_t submissions;  /* entries the kernel took */
+    uint64_t completions;  /* entries consumed */
+    uint64_t interrupted;  /* enters that a signal ended */
+};
+
+struct nl_ring {
+    struct nl_sys *sys;
+    int fd;                   /* -1: not set up */
+    int enter_fd;             /* fd, or its index among the thread's registered ring descriptors */
+    unsigned enter_flags;     /* IORING_ENTER_REGISTERED_RING when enter_fd is such an index */
+    pthread_t registrant;     /* the thread among whose registered descriptors it is */
+    unsigned setup_flags;     /* those the kernel accepted */
+    unsigned features;        /* IORING_FEAT_ bits */
+    unsigned sq_entries, cq_entries;
+
+    struct io_uring_sqe *sqes;
+    unsigned *sq_head, *sq_tail, *sq_flags;
+    unsigned sq_mask;
+    unsigned sqe_tail;        /* entries written, published to the kernel by the next enter */
+
+    struct io_uring_cqe *cqes;
+    unsigned *cq_head, *cq_tail;
+    unsigned cq_mask;
+
+    struct io_uring_cqe *aside; /* completions older than those in the queue, see nl_ring_call() */
+    size_t aside_next, aside_end;
+
+    void *queues;
+    size_t queues_bytes, sqes_bytes;
+    struct nl_counters counters;
+};
+
+/*
+ * Set up a disabled ring. `flags` holds the set-up flags found to work by an earlier call in this process, or 0 to try
+ * all that netloop wants and, where the kernel refuses them together, each on its own.
+ */
+int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags);
+
+/* Which of the optional set-up flags does this kernel accept? Stores them in `flags`. */
+int nl_ring_probe_flags(struct nl_sys *sys, unsigned *flags);
+
+/* The calling thread becomes the ring's only submitter. */
+int nl_ring_enable(struct nl_ring *ring);
+
+/* Use the ring through the calling thread's registered descriptors, and stop doing so. A refusal costs only speed. */
+void nl_ring_register_fd(struct nl_ring *ring);
+void nl_ring_unregister_fd(struct nl_ring *ring);
+
+/* Unmap and close. The kernel cancels what is still in flight, later and on its own. */
+void nl_ring_close(struct nl_ring *ring);
+
+/*
+ * Submit everything written, run the kernel's deferred work, and wait for `wait` completions or until `timeout`
+ * nanoseconds have passed (NL_WAIT_FOREVER: no limit). Running out of time is no error.
+ */
+int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout);
+
+/*
+ * Submit everything written and return the result of the operation with this token, which must be one that the kernel
+ * completes at submission. Its completion is taken out of the queue; all others stay for the next dispatch.
+ *
+ * An error means that the operation was not carried out and never will be, with one exception: -EAGAIN is also what an
+ * operation gets that the kernel took but did not complete at once. -ENOMEM can mean that its result is in a completion
+ * yet to come.
+ */
+int nl_ring_call(struct nl_ring *ring, uint64_t token, int32_t *result);
+
+static inline int nl_ring_control(struct nl_ring *ring, unsigned opcode, const void *arg, unsigned count)
+{
+    return ring->sys->control(ring->sys, ring->fd, opcode, arg, count);
+}
+
+/* Entries written that the kernel has not taken yet. */
+static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
+{
+    return ring->sqe_tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
+}
+
+static inline unsigned nl_ring_space(const struct nl_ring *ring)
+{
+    return ring->sq_entries - nl_ring_unsubmitted(ring);
+}
+
+/* A zeroed submission entry. The caller has made sure that there is space. */
+static inline struct io_uring_sqe *nl_ring_sqe(struct nl_ring *ring)
+{
+    struct io_uring_sqe *sqe = &ring->sqes[ring->sqe_tail++ & ring->sq_mask];
+    memset(sqe, 0, sizeof(*sqe));
+    return sqe;
+}
+
+/* Completions that wait to be consumed. */
+static inline unsigned nl_ring_ready(const struct nl_ring *ring)
+{
+    unsigned queued = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) - *ring->cq_head;
+    return queued + (unsigned)(ring->aside_end - ring->aside_next);
+}
+
+/* Does the kernel have completions or deferred work that only an enter brings out? */
+static inline bool nl_ring_needs_enter(const struct nl_ring *ring)
+{
+    if (!(ring->setup_flags & IORING_SETUP_TASKRUN_FLAG))
+        return true;
+    return __atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/*
+ * Consume the oldest completion. It is copied and its entry given back before anybody looks at it, so whatever a
+ * callback does (raise, or run the ring again) finds the queue consistent.
+ */
+static inline bool nl_ring_next(struct nl_ring *ring, struct io_uring_cqe *cqe)
+{
+    unsigned head = *ring->cq_head;
+    if (ring->aside_next < ring->aside_end) {
+        *cqe = ring->aside[ring->aside_next++];
+        ring->counters.completions++;
+        return true;
+    }
+    if (head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE))
+        return false;
+    *cqe = ring->cqes[head & ring->cq_mask];
+    __atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
+    ring->counters.completions++;
+    return true;
+}
+
+#endif

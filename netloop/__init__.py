@@ -1,0 +1,62 @@
+"""netloop: an asyncio event loop whose data path is Linux io_uring.
+
+Switch a program to it with one line::
+
+    netloop.run(main())                                            # instead of asyncio.run(main())
+    asyncio.run(main(), loop_factory=netloop.new_event_loop)       # Python 3.12 and later
+    aiohttp.web.run_app(app, loop=netloop.new_event_loop())
+
+and from the command line ``uvicorn --loop netloop:new_event_loop app:app``,
+``gunicorn --worker-class netloop.gunicorn.AiohttpWorker app:app`` or ``python -m netloop serve app:app``.
+
+Importing this package does not touch the kernel. Where io_uring is not available, making a loop raises
+:class:`Unavailable`, which says why and what to do; ``fallback=`` or the environment variable ``NETLOOP_FALLBACK``
+(``uvloop`` or ``asyncio``) asks for another loop instead. ``python -m netloop doctor`` shows what this machine offers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netloop._install import FallbackName, install, new_event_loop, run
+from netloop._statistics import Statistics
+from netloop._unavailable import Unavailable
+
+if TYPE_CHECKING:
+    from netloop._policy import EventLoopPolicy as EventLoopPolicy
+    from netloop.event_loop import EventLoop as EventLoop
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EventLoop",
+    "EventLoopPolicy",
+    "FallbackName",
+    "Statistics",
+    "Unavailable",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # These two are found on first use: the loop brings in the compiled modules, and the policy derives from a class
+    # that asyncio deprecates in Python 3.14. Whoever needs neither pays for neither.
+    if name == "EventLoop":
+        from netloop._install import load_event_loop
+
+        value: Any = load_event_loop()
+    elif name == "EventLoopPolicy":
+        from netloop._policy import EventLoopPolicy
+
+        value = EventLoopPolicy
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,41 @@
+"""The command line: ``python -m netloop doctor``, ``demo`` or ``serve``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import netloop
+
+_COMMANDS: Final = {
+    "doctor": ("netloop.doctor", "show what this kernel and container offer; exits 1 when the loop cannot run"),
+    "demo": ("netloop.demo", "serve an aiohttp application on netloop, uvloop and asyncio, check and compare them"),
+    "serve": ("netloop.serve", "run an existing aiohttp application on netloop"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name; that of this process unless given.
+
+    Returns:
+        The exit status: 0 for success, 1 for a negative answer, 2 for a command line that cannot be followed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m netloop", description="An asyncio event loop on io_uring.")
+    parser.add_argument("--version", action="version", version=f"netloop {netloop.__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for name, (_, summary) in _COMMANDS.items():
+        # The command's own parser takes the rest, --help included, so that only its module need be imported.
+        commands.add_parser(name, help=summary, add_help=False)
+    chosen, rest = parser.parse_known_args(arguments)
+    status: int = importlib.import_module(_COMMANDS[chosen.command][0]).main(rest)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+# cython: language_level=3
+"""Socket addresses between the kernel's form and Python's, as the socket module writes them."""
+
+import os
+import socket
+
+from libc.string cimport memcpy, memset
+
+from netloop cimport _cext as c
+
+cdef enum:
+    TEXT_SIZE = 64
+    # Where sun_path begins in struct sockaddr_un.
+    UNIX_HEADER = 2
+
+
+cdef object decode_address(const c.sockaddr_storage *storage, c.socklen_t length):
+    """The address as the socket module would give it; None for one that the kernel left out or we do not know."""
+    cdef char text[TEXT_SIZE]
+    cdef const c.sockaddr_in *four
+    cdef const c.sockaddr_in6 *six
+    if length < UNIX_HEADER:
+        return None
+    if storage.ss_family == c.AF_INET:
+        four = <const c.sockaddr_in *>storage
+        c.inet_ntop(c.AF_INET, &four.sin_addr, text, TEXT_SIZE)
+        return ((<bytes>text).decode("ascii"), c.ntohs(four.sin_port))
+    if storage.ss_family == c.AF_INET6:
+        six = <const c.sockaddr_in6 *>storage
+        c.inet_ntop(c.AF_INET6, &six.sin6_addr, text, TEXT_SIZE)
+        return ((<bytes>text).decode("ascii"), c.ntohs(six.sin6_port), c.ntohl(six.sin6_flowinfo),
+                six.sin6_scope_id)
+    if storage.ss_family == c.AF_UNIX:
+        return decode_unix(<const c.sockaddr_un *>storage, length)
+    return None
+
+
+cdef object decode_unix(const c.sockaddr_un *address, c.socklen_t length):
+    cdef bytes path = address.sun_path[:length - UNIX_HEADER]
+    if path[:1] == b"\0":
+        return path  # in the abstract name space every byte counts
+    return os.fsdecode(path.split(b"\0", 1)[0])
+
+
+cdef c.socklen_t encode_address(int family, object address, c.sockaddr_storage *storage) except 0:
+    """Write a numeric address into `storage` and return its length.
+
+    Raises OSError or ValueError for one that is malformed, and LookupError for a family that is not handled here.
+    """
+    cdef c.sockaddr_in *four = <c.sockaddr_in *>storage
+    cdef c.sockaddr_in6 *six = <c.sockaddr_in6 *>storage
+    cdef bytes packed
+    memset(storage, 0, sizeof(c.sockaddr_storage))
+    storage.ss_family = <c.sa_family_t>family
+    if family == c.AF_UNIX:
+        return encode_unix(address, <c.sockaddr_un *>storage)
+    if family != c.AF_INET and family != c.AF_INET6:
+        raise LookupError(family)
+    host, port = address[0], address[1]
+    if not 0 <= port <= 65535:
+        raise OverflowError("port must be 0-65535.")
+    packed = socket.inet_pton(family, host)
+    if family == c.AF_INET:
+        memcpy(&four.sin_addr, <const char *>packed, 4)
+        four.sin_port = c.htons(port)
+        return sizeof(c.sockaddr_in)
+    memcpy(&six.sin6_addr, <const char *>packed, 16)
+    six.sin6_port = c.htons(port)
+    six.sin6_flowinfo = c.htonl(address[2] if len(address) > 2 else 0)
+    six.sin6_scope_id = address[3] if len(address) > 3 else 0
+    return sizeof(c.sockaddr_in6)
+
+
+cdef c.socklen_t encode_unix(object address, c.sockaddr_un *storage) except 0:
+    cdef bytes path = bytes(address) if isinstance(address, (bytearray, memoryview)) else os.fsencode(address)
+    # An abstract name may fill the field; a path needs its terminating zero.
+    if len(path) + (path[:1] != b"\0") > sizeof(storage.sun_path):
+        raise OSError("AF_UNIX path too long")
+    memcpy(storage.sun_path, <const char *>path, len(path))
+    return UNIX_HEADER + len(path) + (path[:1] != b"\0")

@@ -1,0 +1,311 @@
+"""The C core, declared for Cython: one section per header of cext/."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "<netinet/in.h>" nogil:
+    ctypedef unsigned short sa_family_t
+    ctypedef unsigned int socklen_t
+
+    struct sockaddr:
+        sa_family_t sa_family
+
+    struct sockaddr_storage:
+        sa_family_t ss_family
+
+    struct in_addr:
+        uint32_t s_addr
+
+    struct in6_addr:
+        pass
+
+    struct sockaddr_in:
+        sa_family_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+
+    struct sockaddr_in6:
+        sa_family_t sin6_family
+        uint16_t sin6_port
+        uint32_t sin6_flowinfo
+        in6_addr sin6_addr
+        uint32_t sin6_scope_id
+
+    uint16_t htons(uint16_t value)
+    uint16_t ntohs(uint16_t value)
+    uint32_t htonl(uint32_t value)
+    uint32_t ntohl(uint32_t value)
+
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED
+
+
+cdef extern from "<sys/un.h>" nogil:
+    struct sockaddr_un:
+        sa_family_t sun_family
+        char sun_path[108]
+
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
+    int inet_pton(int family, const char *text, void *address)
+
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        AF_INET
+        AF_INET6
+        AF_UNIX
+        SHUT_RD
+        SHUT_WR
+        MSG_WAITALL
+
+    struct msghdr:
+        void *msg_name
+        socklen_t msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+
+
+cdef extern from "nl_kernel.h" nogil:
+    enum:
+        IOSQE_FIXED_FILE
+        IORING_CQE_F_BUFFER
+        IORING_CQE_F_MORE
+        IORING_SETUP_SUBMIT_ALL
+        IORING_SETUP_COOP_TASKRUN
+        IORING_SETUP_TASKRUN_FLAG
+        IORING_SETUP_SINGLE_ISSUER
+        IORING_SETUP_DEFER_TASKRUN
+        IORING_SETUP_R_DISABLED
+        IORING_SETUP_CQSIZE
+        IORING_SETUP_CLAMP
+        NL_SETUP_NO_SQARRAY
+        IORING_FEAT_SINGLE_MMAP
+        IORING_FEAT_NODROP
+        IORING_FEAT_EXT_ARG
+        IORING_FEAT_FAST_POLL
+        IORING_OP_URING_CMD
+        NL_OP_FIXED_FD_INSTALL
+        NL_OPS_KNOWN
+        NL_SOCKET_GETSOCKOPT
+        NL_SOCKET_SETSOCKOPT
+
+    struct io_uring_sqe:
+        uint8_t flags
+        uint64_t user_data
+
+    struct io_uring_cqe:
+        uint64_t user_data
+        int32_t res
+        uint32_t flags
+
+
+cdef extern from "nl_sys.h" nogil:
+    enum:
+        NL_CALL_SETUP
+        NL_CALL_ENTER
+        NL_CALL_CONTROL
+        NL_CALL_ANY
+
+    struct nl_sys:
+        pass
+
+    struct nl_fault:
+        nl_sys sys
+        uint64_t calls
+        uint64_t nth
+
+    void nl_sys_real(nl_sys *sys)
+    void nl_fault_init(nl_fault *fault, unsigned watched, uint64_t nth, int error)
+
+
+cdef extern from "nl_token.h" nogil:
+    enum:
+        NL_ACCEPT
+        NL_RECV
+        NL_SEND
+        NL_SINGLE
+        NL_CLOSE
+        NL_SHUTDOWN
+        NL_POLL
+        NL_READ
+        NL_WRITE
+        NL_OPTION
+        NL_INSTALL
+        NL_CANCEL
+
+    const uint64_t NL_TOKEN_NONE
+    const uint32_t NL_SLOT_LIMIT
+    uint64_t nl_token(uint32_t slot, uint32_t generation, unsigned op, unsigned lane)
+    uint32_t nl_token_slot(uint64_t token)
+    uint32_t nl_token_generation(uint64_t token)
+    unsigned nl_token_lane(uint64_t token)
+    unsigned nl_token_op(uint64_t token)
+
+
+cdef extern from "nl_slots.h" nogil:
+    struct nl_slots:
+        uint32_t *generation
+        uint32_t capacity
+        uint32_t taken
+
+    void nl_slots_init(nl_slots *slots)
+    void nl_slots_free(nl_slots *slots)
+    int nl_slots_take(nl_slots *slots)
+    void nl_slots_give(nl_slots *slots, uint32_t slot)
+    bint nl_slots_match(const nl_slots *slots, uint32_t slot, uint32_t generation)
+
+
+cdef extern from "nl_timers.h" nogil:
+    const size_t NL_TIMER_IDLE
+
+    struct nl_timer:
+        double when
+        size_t place
+        void *owner
+
+    struct nl_timers:
+        size_t count
+
+    void nl_timers_init(nl_timers *timers)
+    void nl_timers_free(nl_timers *timers)
+    int nl_timers_add(nl_timers *timers, nl_timer *timer, double when)
+    void nl_timers_remove(nl_timers *timers, nl_timer *timer)
+    nl_timer *nl_timers_first(const nl_timers *timers)
+
+
+cdef extern from "nl_lifecycle.h" nogil:
+    enum nl_state:
+        NL_OPEN
+        NL_HALF_CLOSED
+        NL_DRAINING
+        NL_CANCELLING
+        NL_CLOSING
+        NL_CLOSED
+
+    enum nl_event:
+        NL_ON_WRITE_EOF
+        NL_ON_CLOSE
+        NL_ON_DRAINED
+        NL_ON_ABORT
+        NL_ON_QUIET
+        NL_ON_FILE_CLOSED
+
+    nl_state nl_next_state(nl_state state, nl_event event)
+
+
+cdef extern from "nl_ring.h" nogil:
+    const int64_t NL_WAIT_FOREVER
+
+    struct nl_counters:
+        uint64_t enters
+        uint64_t submissions
+        uint64_t completions
+        uint64_t interrupted
+
+    struct nl_ring:
+        int fd
+        unsigned setup_flags
+        unsigned features
+        unsigned sq_entries
+        unsigned cq_entries
+        nl_counters counters
+
+    int nl_ring_setup(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
+    int nl_ring_enable(nl_ring *ring)
+    void nl_ring_register_fd(nl_ring *ring)
+    void nl_ring_unregister_fd(nl_ring *ring)
+    void nl_ring_close(nl_ring *ring)
+    int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
+    int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
+    unsigned nl_ring_unsubmitted(const nl_ring *ring)
+    unsigned nl_ring_space(const nl_ring *ring)
+    io_uring_sqe *nl_ring_sqe(nl_ring *ring)
+    unsigned nl_ring_ready(const nl_ring *ring)
+    bint nl_ring_needs_enter(const nl_ring *ring)
+    bint nl_ring_next(nl_ring *ring, io_uring_cqe *cqe)
+
+
+cdef extern from "nl_buffers.h" nogil:
+    struct nl_buffers:
+        void *queue
+        uint16_t group
+        size_t size
+        unsigned total
+        unsigned limit
+        unsigned taken
+        unsigned high_water
+        uint64_t exhausted
+
+    int nl_buffers_open(nl_buffers *buffers, nl_ring *ring, unsigned group, size_t size, unsigned total,
+                        unsigned limit)
+    void nl_buffers_close(nl_buffers *buffers)
+    bint nl_buffers_grow(nl_buffers *buffers)
+    const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)
+    void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)
+
+
+cdef extern from "nl_files.h" nogil:
+    struct nl_files:
+        unsigned total
+        unsigned unused
+
+    int nl_files_open(nl_files *files, nl_ring *ring, unsigned total, unsigned margin)
+    void nl_files_close(nl_files *files)
+    unsigned nl_files_used(const nl_files *files)
+    int nl_files_take(nl_files *files)
+    void nl_files_give(nl_files *files, int slot)
+
+
+cdef extern from "nl_probe.h" nogil:
+    struct nl_probe:
+        unsigned setup_flags
+        unsigned features
+        bint operations[64]
+        bint buffer_groups
+        bint fixed_files
+        bint registered_buffers
+        bint registered_rings
+
+    int nl_probe_run(nl_probe *probe, nl_sys *sys)
+
+
+cdef extern from "nl_prep.h" nogil:
+    struct nl_file:
+        int number
+        unsigned flag
+
+    nl_file nl_descriptor(int fd)
+    nl_file nl_fixed_file(int slot)
+    void nl_prep_accept(io_uring_sqe *sqe, nl_file file, sockaddr *address, socklen_t *length, int slot,
+                        uint64_t token)
+    void nl_prep_recv_multishot(io_uring_sqe *sqe, nl_file file, unsigned group, uint64_t token)
+    void nl_prep_recv(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, unsigned flags, uint64_t token)
+    void nl_prep_send(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
+    void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)
+    void nl_prep_recvmsg(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned flags, uint64_t token)
+    void nl_prep_connect(io_uring_sqe *sqe, nl_file file, const sockaddr *address, socklen_t length, uint64_t token)
+    void nl_prep_shutdown(io_uring_sqe *sqe, nl_file file, int how, uint64_t token)
+    void nl_prep_close(io_uring_sqe *sqe, nl_file file, uint64_t token)
+    void nl_prep_poll(io_uring_sqe *sqe, nl_file file, unsigned events, uint64_t token)
+    void nl_prep_read(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, uint64_t offset, uint64_t token)
+    void nl_prep_write(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t offset,
+                       uint64_t token)
+    void nl_prep_cancel(io_uring_sqe *sqe, uint64_t target, uint64_t token)
+    void nl_prep_cancel_file(io_uring_sqe *sqe, nl_file file, uint64_t token)
+    void nl_prep_cancel_all(io_uring_sqe *sqe, uint64_t token)
+    void nl_prep_install(io_uring_sqe *sqe, int slot, uint64_t token)
+    void nl_prep_sockopt(io_uring_sqe *sqe, nl_file file, unsigned command, int level, int option, const void *value,
+                         unsigned length, uint64_t token)

@@ -1,0 +1,21 @@
+from netloop._ring cimport Ring
+
+
+cdef class FixedSocket:
+    cdef Ring ring
+    cdef int slot
+    cdef readonly int family
+    cdef readonly int type
+    cdef readonly int proto
+    cdef object real
+    cdef object local
+    cdef object peer
+    cdef bint closed
+
+    cdef object install(self)
+    cdef check_open(self)
+    cdef switch_option(self, int level, int option, bint on)
+    cdef release(self)
+
+
+cdef FixedSocket new_fixed_socket(Ring ring, int slot, int family, int type, int proto, object local, object peer)

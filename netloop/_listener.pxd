@@ -1,0 +1,37 @@
+from netloop._cext cimport nl_file, sockaddr_storage, socklen_t
+from netloop._loop cimport LoopCore
+from netloop._ring cimport Endpoint
+
+cdef enum:
+    LANES = 16
+
+
+cdef struct accept_lane:
+    sockaddr_storage address
+    socklen_t length
+    int slot
+    bint armed
+
+
+cdef class Listener(Endpoint):
+    cdef LoopCore loop
+    cdef object sock
+    cdef object protocol_factory
+    cdef object server
+    cdef object context
+    cdef object local
+    cdef int family
+    cdef int type
+    cdef int proto
+    cdef nl_file file
+    cdef accept_lane lanes[LANES]
+    cdef unsigned lanes_used
+    cdef bint stopped
+    cdef bint resting
+
+    cdef int arm(self, unsigned lane) except -1
+    cdef int on_refused(self, int error) except -1
+    cdef int accepted(self, accept_lane *lane, int descriptor) except -1
+    cdef int connect(self, nl_file file, object peer) except -1
+    cdef int refuse(self, nl_file file) except -1
+    cdef int leave_if_done(self) except -1

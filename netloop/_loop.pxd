@@ -1,0 +1,43 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from netloop._ring cimport Endpoint, Ring
+from netloop._scheduler cimport ReadyQueue, Timers
+
+
+cdef class Wake(Endpoint):
+    cdef LoopCore loop
+    cdef int read_fd
+    cdef int write_fd
+    cdef bint written
+    cdef unsigned char bytes[256]
+
+    cdef close(self)
+    cdef int write(self) noexcept
+
+
+cdef class LoopCore:
+    cdef Ring ring
+    cdef ReadyQueue ready
+    cdef Timers timers
+    cdef Wake wake
+    cdef bint blocked
+    cdef readonly uint64_t turns
+    cdef readonly uint64_t wakeups
+    cdef public bint _stopping
+    cdef public bint _closed
+    cdef public object _thread_id
+    cdef public bint _debug
+    cdef public object _current_handle
+    cdef public double _clock_resolution
+    cdef public long connections
+    cdef public uint64_t connections_accepted
+
+    cdef int turn(self) except -1
+    cdef int64_t wait_limit(self) except? -2
+    cdef int run_ready(self) except -1
+    cdef int run_timed(self, object handle) except -1
+    cdef int fire_timers(self) except -1
+    cdef int check_call(self, object callback, str method, bint check_thread) except -1
+
+
+cdef double monotonic() noexcept

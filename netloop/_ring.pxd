@@ -1,0 +1,85 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from netloop._cext cimport (
+    io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
+)
+
+# A stream in the worst case re-arms its receive, cancels and sends in one flush.
+cdef enum:
+    FLUSH_RESERVE = 4
+
+
+cdef class FaultPlan:
+    cdef nl_fault fault
+
+
+cdef class Endpoint:
+    cdef Ring ring
+    cdef uint32_t slot
+    cdef uint32_t generation
+    cdef int in_flight
+    cdef bint attached
+    cdef bint dirty
+
+    cdef int on_flush(self) except -1
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef io_uring_sqe *sqe(self)
+
+    cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
+        return nl_token(self.slot, self.generation, op, lane)
+
+    cdef inline int mark_dirty(self) except -1:
+        """Have on_flush called before the next enter."""
+        if not self.dirty:
+            self.dirty = True
+            self.ring.dirty.append(self)
+        return 0
+
+
+cdef class Ring:
+    cdef nl_ring ring
+    cdef nl_sys sys
+    cdef FaultPlan faults
+    cdef nl_slots slots
+    cdef nl_buffers buffers
+    cdef nl_files files
+    cdef list endpoints
+    cdef list dirty
+    cdef list flushing
+    cdef object starved
+    cdef int in_flight
+    cdef object owner
+    cdef bint enabled
+    cdef bint abandoned
+    cdef bint closing
+    cdef unsigned submission_entries, completion_entries
+    cdef unsigned buffer_count, buffer_count_max
+    cdef size_t buffer_size
+    cdef unsigned fixed_files
+    cdef bint files_refused
+    cdef bint has_socket_commands
+    cdef bint has_install
+    cdef uint64_t stale
+    cdef unsigned most_completions
+
+    cdef change_thread(self, Endpoint wake)
+    cdef int drop_stale(self, unsigned flags) except -1
+    cdef int attach(self, Endpoint endpoint) except -1
+    cdef int detach(self, Endpoint endpoint) except -1
+    cdef int flush(self) except -1
+    cdef int enter(self, unsigned wait, int64_t timeout) except -1
+    cdef int dispatch(self) except -1
+    cdef int open_buffers(self) except -1
+    cdef int starve(self, Endpoint endpoint) except -1
+    cdef bint open_files(self)
+    cdef int make_space(self, unsigned entries) except -1
+    cdef io_uring_sqe *call_sqe(self) except NULL
+    cdef int32_t call(self, uint64_t token) except? -1
+    cdef int submit_now(self) except -1
+    cdef int check_usable(self) except -1
+    cdef int drain(self, double seconds) except -1
+    cdef int feed_starved(self) except -1
+
+
+cdef uint64_t call_token(unsigned op) noexcept

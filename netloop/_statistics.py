@@ -1,0 +1,56 @@
+"""The counters of one loop, as ``EventLoop.statistics()`` returns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of a loop's counters.
+
+    Counts run from the loop's creation and never go down; the others say how it stands at the moment of the call.
+    Subtract two snapshots to see one period: ``completions / enters`` is then the mean batch size, and ``enters``
+    per message is the figure that a ring is there to lower.
+    """
+
+    turns: int
+    """Passes of the loop (count)."""
+    enters: int
+    """Calls of ``io_uring_enter(2)`` (count)."""
+    submissions: int
+    """Operations handed to the kernel (count)."""
+    completions: int
+    """Completions taken from the kernel, stale ones included (count)."""
+    stale_completions: int
+    """Completions whose endpoint was gone or whose slot had a new owner; counted and dropped (count)."""
+    in_flight: int
+    """Operations the kernel holds on behalf of endpoints now; the loop's own wake-up read is not among them."""
+    max_completions_per_turn: int
+    """The most completions that one turn had to dispatch (high-water mark)."""
+    buffers_total: int
+    """Receive buffers in the loop's group now."""
+    buffers_in_use: int
+    """Receive buffers taken by the kernel or leased by the application now."""
+    buffers_high_water: int
+    """The most receive buffers ever in use at once (high-water mark)."""
+    buffers_exhausted: int
+    """Times a receive ended with ENOBUFS because the group was dry; nothing is lost by it (count)."""
+    fixed_files_total: int
+    """Size of the fixed-file table."""
+    fixed_files_in_use: int
+    """Slots of the fixed-file table taken now."""
+    connections: int
+    """Stream connections open now."""
+    connections_accepted: int
+    """Connections accepted by listeners (count)."""
+    watchers: int
+    """Descriptors watched by ``add_reader`` and ``add_writer`` now."""
+    ready: int
+    """Callbacks in the ready queue now."""
+    timers: int
+    """Timers in the timer heap now, cancelled ones that are not yet removed included."""
+    wakeups: int
+    """Times another thread or a signal woke the loop (count)."""

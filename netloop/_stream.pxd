@@ -1,0 +1,72 @@
+from netloop._cext cimport nl_event, nl_file, nl_state
+from netloop._loop cimport LoopCore
+from netloop._outbox cimport Outbox
+from netloop._ring cimport Endpoint
+
+
+cdef class StreamTransport(Endpoint):
+    cdef LoopCore loop
+    cdef object protocol
+    cdef object context
+    cdef object server
+    cdef dict extra
+    cdef object sock
+    cdef nl_file file
+    cdef nl_state state
+    cdef object error
+    cdef int ignored_writes
+
+    cdef bint started
+    cdef bint buffered
+    cdef bint paused
+    cdef bint receiving
+    cdef bint receive_cancelled
+    cdef bint read_ended
+    cdef bint end_held_back
+    cdef list backlog
+
+    cdef Outbox outbox
+    cdef bint sending
+    cdef bint send_cancelled
+    cdef bint write_ended
+    cdef bint shutting_down
+    cdef bint protocol_paused
+    cdef Py_ssize_t high_water
+    cdef Py_ssize_t low_water
+    cdef object empty_waiter
+
+    cdef dict __dict__
+    cdef object __weakref__
+
+    cdef int step(self, nl_event event) except -1
+    cdef release_socket(self)
+    cdef int hold_back(self, bytes data) except -1
+    cdef int tell_protocol(self, str method) except -1
+    cdef int flush_receive(self) except -1
+    cdef int flush_send(self) except -1
+    cdef int flush_close(self) except -1
+    cdef int on_received(self, int res, unsigned flags) except -1
+    cdef int receive_data(self, int length, unsigned flags) except -1
+    cdef int deliver(self, bytes data) except -1
+    cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef Py_ssize_t fill_buffer(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int end_reading(self) except -1
+    cdef int on_sent(self, int res) except -1
+    cdef int on_closed(self) except -1
+    cdef int begin(self) except -1
+    cdef inline int check_writable(self) except -1:
+        if self.write_ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self.empty_waiter is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
+        return 0
+
+    cdef int accept_write(self, bytes piece) except -1
+    cdef int pause_writing_if_full(self) except -1
+    cdef int resume_writing_if_drained(self) except -1
+    cdef int fail(self, object exc, str message) except -1
+    cdef int lose(self, object exc) except -1
+
+
+cdef StreamTransport new_stream(LoopCore loop, nl_file file, object sock, object protocol, object context,
+                                object server, dict extra)

@@ -1,0 +1,605 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The stream transport: a byte's way from the kernel's buffer to the protocol, and back from write() to the kernel.
+
+What the transport wants (to receive, to send, to close) is kept in its fields. on_flush() compares that with what is
+in flight and writes the submissions that make up the difference; on_completion() takes in what has happened. Methods
+of the application only change the fields and mark the transport dirty.
+"""
+
+import asyncio
+import os
+import sys
+import warnings
+from asyncio import constants, futures, transports, trsock
+from asyncio.log import logger
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, ENOBUFS
+from libc.string cimport memcpy
+
+from netloop cimport _cext as c
+from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._fixed_socket cimport FixedSocket
+
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    object PyContext_CopyCurrent()
+
+cdef enum:
+    HIGH_WATER = 64 * 1024
+
+cdef object BufferedProtocol = asyncio.BufferedProtocol
+cdef int ignored_writes_logged = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+cdef bint server_counts_transports = sys.version_info >= (3, 13)
+
+
+class StreamInterface(transports._FlowControlMixin, asyncio.Transport):
+    """What isinstance() takes a StreamTransport for.
+
+    A compiled class cannot inherit from asyncio.Transport (their layouts conflict), so it answers with this class when
+    asked for __class__. It is never instantiated.
+    """
+
+    __slots__ = ()
+
+
+cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, object protocol, object context,
+                                object server, dict extra):
+    """A transport over an open, connected stream socket; begin() starts it."""
+    cdef StreamTransport transport = StreamTransport.__new__(StreamTransport)
+    transport.loop = loop
+    transport.file = file
+    transport.sock = sock
+    transport.context = context
+    transport.extra = extra
+    transport.outbox = Outbox()
+    transport.high_water, transport.low_water = HIGH_WATER, HIGH_WATER // 4
+    transport.state = NL_CLOSED  # until the table has it, there is nothing to close
+    transport.set_protocol(protocol)
+    loop.ring.attach(transport)
+    transport.state = NL_OPEN
+    loop.connections += 1
+    if server is not None:
+        transport.server = server
+        if server_counts_transports:
+            server._attach(transport)
+        else:
+            server._attach()
+    return transport
+
+
+cdef class StreamTransport(Endpoint):
+    """asyncio.Transport over a stream socket, driven by the ring."""
+
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+
+    @property
+    def __class__(self):
+        return StreamInterface
+
+    def __repr__(self):
+        names = {NL_OPEN: "open", NL_HALF_CLOSED: "half closed", NL_DRAINING: "draining",
+                 NL_CANCELLING: "cancelling", NL_CLOSING: "closing", NL_CLOSED: "closed"}
+        kind = "slot" if self.file.flag else "fd"
+        return (f"<StreamTransport {names[self.state]} {kind}={self.file.number} "
+                f"read={'armed' if self.receiving else 'idle'} "
+                f"write=<{'in flight' if self.sending else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+
+    def __del__(self):
+        if self.state == NL_CLOSED:
+            return
+        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        self.release_socket()
+
+    # Life cycle -------------------------------------------------------------------------------------------------
+
+    cdef int step(self, c.nl_event event) except -1:
+        """Move on in the life cycle (cext/nl_lifecycle.h)."""
+        self.state = c.nl_next_state(self.state, event)
+        if self.attached:
+            self.mark_dirty()
+        else:
+            # The loop was closed before its transport: nothing is in flight any more, and nobody will flush.
+            self.release_socket()
+        return 0
+
+    cdef int begin(self) except -1:
+        """Tell the protocol, then start to receive."""
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.connection_made(self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc, "Error in protocol.connection_made()")
+        finally:
+            PyContext_Exit(self.context)
+        self.started = True
+        self.mark_dirty()
+        return 0
+
+    def _begin(self, waiter):
+        self.begin()
+        if waiter is not None:
+            futures._set_result_unless_cancelled(waiter, None)
+
+    def close(self):
+        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
+        if self.state < NL_DRAINING:
+            self.step(c.NL_ON_CLOSE)
+
+    def abort(self):
+        """Close at once; what was not sent yet is lost. See asyncio.WriteTransport.abort."""
+        self.lose(None)
+
+    def _force_close(self, exc):
+        self.lose(exc)
+
+    def is_closing(self):
+        """Has close() or abort() been called, or was the connection lost?"""
+        return self.state >= NL_DRAINING
+
+    cdef int lose(self, object exc) except -1:
+        if self.state >= NL_CANCELLING:
+            return 0
+        self.error = exc
+        if not self.sending:
+            self.outbox.clear()
+        return self.step(c.NL_ON_ABORT)
+
+    cdef int fail(self, object exc, str message) except -1:
+        """The connection cannot go on."""
+        if not isinstance(exc, OSError):
+            self.report(exc, message)
+        elif self.loop._debug:
+            logger.debug("%r: %s", self, message, exc_info=exc)
+        return self.lose(exc)
+
+    def _fatal_error(self, exc, message="Fatal error on transport"):
+        self.fail(exc, message)
+
+    def report(self, exc, message):
+        """Tell the loop's exception handler of an error in the protocol."""
+        self.loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self.protocol})
+
+    cdef release_socket(self):
+        self.state = NL_CLOSED
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).release()
+        elif self.sock is not None:
+            self.sock.close()
+
+    cdef int on_closed(self) except -1:
+        """The file is closed: nothing of this connection is left but to say so."""
+        cdef object protocol = self.protocol
+        cdef object server = self.server
+        self.step(c.NL_ON_FILE_CLOSED)
+        if self.file.flag:
+            c.nl_files_give(&self.ring.files, self.file.number)
+        self.ring.detach(self)
+        self.loop.connections -= 1
+        self.outbox.clear()
+        self.backlog = self.server = None
+        PyContext_Enter(self.context)
+        try:
+            protocol.connection_lost(self.error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc, "Error in protocol.connection_lost()")
+        finally:
+            PyContext_Exit(self.context)
+            self.protocol = self.error = None
+            if self.empty_waiter is not None and not self.empty_waiter.done():
+                self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            if server is not None:
+                if server_counts_transports:
+                    server._detach(self)
+                else:
+                    server._detach()
+        return 0
+
+    # What is wanted becomes submissions -------------------------------------------------------------------------
+
+    cdef int on_flush(self) except -1:
+        if self.state <= NL_DRAINING:
+            self.flush_send()
+        self.flush_receive()
+        if self.state == NL_CANCELLING:
+            self.flush_close()
+        return 0
+
+    cdef int flush_receive(self) except -1:
+        """Arm the multishot receive, or cancel it, as wanted."""
+        cdef bint wanted = (self.started and self.state < NL_DRAINING and not self.paused and not self.read_ended)
+        if wanted and not self.receiving:
+            self.ring.open_buffers()
+            c.nl_prep_recv_multishot(self.sqe(), self.file, self.ring.buffers.group, self.token(c.NL_RECV, 0))
+            self.receiving = True
+        elif self.receiving and not wanted and not self.receive_cancelled:
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_RECV, 0), self.token(c.NL_CANCEL, 0))
+            self.receive_cancelled = True
+        return 0
+
+    cdef int flush_send(self) except -1:
+        """Send what is in the outbox; one send at a time, because two in flight would interleave in the stream."""
+        cdef Py_ssize_t length
+        if self.sending:
+            return 0
+        length = self.outbox.gather()
+        if length:
+            if self.outbox.message.msg_iovlen == 1:
+                c.nl_prep_send(self.sqe(), self.file, self.outbox.vectors[0].iov_base, <unsigned>length,
+                               self.token(c.NL_SEND, 0))
+            else:
+                c.nl_prep_sendmsg(self.sqe(), self.file, &self.outbox.message, c.MSG_WAITALL,
+                                  self.token(c.NL_SEND, 0))
+            self.sending = True
+            return 0
+        if self.state == NL_HALF_CLOSED and not self.shutting_down:
+            self.shutting_down = True
+            c.nl_prep_shutdown(self.sqe(), self.file, c.SHUT_WR, self.token(c.NL_SHUTDOWN, 0))
+        self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
+        return 0
+
+    cdef int flush_close(self) except -1:
+        """Cancel the send that is in flight; when nothing is, close the file."""
+        if self.sending and not self.send_cancelled:
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_SEND, 0), self.token(c.NL_CANCEL, 0))
+            self.send_cancelled = True
+        if self.in_flight:
+            return 0
+        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).release()
+        elif self.sock is not None:
+            # The socket object lets go of its descriptor, which the ring then closes without a system call.
+            self.file = c.nl_descriptor(self.sock.detach())
+        c.nl_prep_close(self.sqe(), self.file, self.token(c.NL_CLOSE, 0))
+        return 0
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        if op == c.NL_RECV:
+            self.on_received(res, flags)
+        elif op == c.NL_SEND:
+            self.on_sent(res)
+        elif op == c.NL_CLOSE:
+            # An error means that somebody else closed the descriptor: closed it is.
+            return self.on_closed()
+        if self.state == NL_CANCELLING and not self.in_flight:
+            self.mark_dirty()
+        return 0
+
+    # Receiving --------------------------------------------------------------------------------------------------
+
+    cdef int on_received(self, int res, unsigned flags) except -1:
+        if not flags & c.IORING_CQE_F_MORE:
+            self.receiving = self.receive_cancelled = False
+        if res > 0:
+            self.receive_data(res, flags)
+        elif flags & c.IORING_CQE_F_BUFFER:
+            c.nl_buffers_take(&self.ring.buffers, flags)
+            c.nl_buffers_give(&self.ring.buffers, flags)
+        if self.receiving:
+            return 0
+        if res == -ENOBUFS:
+            # Nothing is lost: the data stays in the socket until the receive is armed again.
+            return self.ring.starve(self)
+        if res == 0:
+            return self.end_reading()
+        if res > 0 or res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
+            return self.mark_dirty()
+        return self.fail(OSError(-res, os.strerror(-res)), "Fatal read error on socket transport")
+
+    cdef int receive_data(self, int length, unsigned flags) except -1:
+        """A chunk has arrived in a buffer of the group."""
+        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.buffers, flags)
+        cdef bytes copy
+        if self.buffered and self.state < NL_DRAINING and not self.paused and not self.backlog:
+            # The protocol's memory is asked for while ours is held, which saves copying twice.
+            try:
+                self.fill_buffers(data, length)
+            finally:
+                c.nl_buffers_give(&self.ring.buffers, flags)
+            return 0
+        try:
+            copy = None if self.state >= NL_DRAINING else PyBytes_FromStringAndSize(<const char *>data, length)
+        finally:
+            c.nl_buffers_give(&self.ring.buffers, flags)
+        if copy is None:
+            return 0
+        if self.paused or self.backlog:
+            return self.hold_back(copy)
+        return self.deliver(copy)
+
+    cdef int hold_back(self, bytes data) except -1:
+        """Keep what arrives between pause_reading() and the end of the receive."""
+        if self.backlog is None:
+            self.backlog = []
+        self.backlog.append(data)
+        return 0
+
+    cdef int deliver(self, bytes data) except -1:
+        if self.buffered:
+            return self.fill_buffers(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, "Fatal error: protocol.data_received() call failed.")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """Copy into buffers of a BufferedProtocol until all is used or it wants no more."""
+        cdef Py_ssize_t used = 0
+        PyContext_Enter(self.context)
+        try:
+            while used < length and self.state < NL_DRAINING:
+                if self.paused or not self.buffered:
+                    self.hold_back(PyBytes_FromStringAndSize(<const char *>data + used, length - used))
+                    if not self.paused:
+                        self.loop.call_soon(self._deliver_backlog)
+                    break
+                used += self.fill_buffer(data + used, length - used)
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef Py_ssize_t fill_buffer(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """One get_buffer() and buffer_updated(); returns how much it took."""
+        cdef Py_buffer view
+        cdef Py_ssize_t used
+        cdef str doing = "get_buffer"
+        try:
+            memory = self.protocol.get_buffer(length)
+            PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+            used = min(view.len, length)
+            memcpy(view.buf, data, used)
+            PyBuffer_Release(&view)
+            if not used:
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            doing = "buffer_updated"
+            self.protocol.buffer_updated(used)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, f"Fatal error: protocol.{doing}() call failed.")
+            return length
+        return used
+
+    cdef int end_reading(self) except -1:
+        """The peer has sent its last byte."""
+        self.read_ended = True
+        if self.state >= NL_DRAINING:
+            return 0
+        if self.paused or self.backlog:
+            self.end_held_back = True
+            return 0
+        if self.loop._debug:
+            logger.debug("%r received EOF", self)
+        PyContext_Enter(self.context)
+        try:
+            keep_open = self.protocol.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, "Fatal error: protocol.eof_received() call failed.")
+        else:
+            if not keep_open:
+                self.close()
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    def _deliver_backlog(self):
+        """Hand over, in order, what was held back while reading was paused."""
+        while self.backlog and not self.paused and self.state < NL_DRAINING:
+            self.deliver(self.backlog.pop(0))
+        if self.end_held_back and not self.backlog and not self.paused:
+            self.end_held_back = False
+            self.end_reading()
+
+    def pause_reading(self):
+        """Deliver nothing more until resume_reading(); see asyncio.ReadTransport.pause_reading."""
+        if self.paused or self.state >= NL_DRAINING:
+            return
+        self.paused = True
+        self.mark_dirty()
+        if self.loop._debug:
+            logger.debug("%r pauses reading", self)
+
+    def resume_reading(self):
+        """Deliver again; see asyncio.ReadTransport.resume_reading."""
+        if not self.paused or self.state >= NL_DRAINING:
+            return
+        self.paused = False
+        self.mark_dirty()
+        if self.backlog or self.end_held_back:
+            self.loop.call_soon(self._deliver_backlog)
+        if self.loop._debug:
+            logger.debug("%r resumes reading", self)
+
+    def is_reading(self):
+        """Is the transport receiving, that is, neither paused nor closing?"""
+        return not self.paused and self.state < NL_DRAINING
+
+    # Sending ----------------------------------------------------------------------------------------------------
+
+    cdef int on_sent(self, int res) except -1:
+        self.sending = self.send_cancelled = False
+        if self.state >= NL_CANCELLING:
+            return self.outbox.clear()
+        if res >= 0:
+            self.outbox.advance(res)
+        elif res != -EAGAIN and res != -EINTR:
+            return self.fail(OSError(-res, os.strerror(-res)), "Fatal write error on socket transport")
+        if self.outbox.size or self.state != NL_OPEN:
+            self.mark_dirty()
+        self.resume_writing_if_drained()
+        if self.empty_waiter is not None and not self.outbox.size and not self.empty_waiter.done():
+            self.empty_waiter.set_result(None)
+        return 0
+
+    def write(self, data):
+        """Send bytes; never blocks. See asyncio.WriteTransport.write.
+
+        bytes are sent in place. A bytearray or memoryview is copied, because the caller may go on to change it.
+        """
+        if type(data) is not bytes:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)
+        self.check_writable()
+        self.accept_write(<bytes>data)
+
+    def writelines(self, list_of_data):
+        """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
+        pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
+        self.check_writable()
+        for piece in pieces:
+            self.accept_write(<bytes>piece)
+
+    cdef int accept_write(self, bytes piece) except -1:
+        if not PyBytes_GET_SIZE(piece):
+            return 0
+        if self.state >= NL_DRAINING:
+            self.ignored_writes += 1
+            if self.ignored_writes > ignored_writes_logged:
+                logger.warning("socket.send() raised exception: write() on a transport that is closed")
+            return 0
+        self.outbox.add(piece)
+        self.mark_dirty()
+        if self.outbox.size > self.high_water:
+            self.pause_writing_if_full()
+        return 0
+
+    def write_eof(self):
+        """Shut the sending side down after what was written; see asyncio.WriteTransport.write_eof."""
+        if self.write_ended or self.state >= NL_DRAINING:
+            return
+        self.write_ended = True
+        self.step(c.NL_ON_WRITE_EOF)
+
+    def can_write_eof(self):
+        return True
+
+    cdef int pause_writing_if_full(self) except -1:
+        if self.protocol_paused or self.outbox.size <= self.high_water:
+            return 0
+        self.protocol_paused = True
+        return self.tell_protocol("pause_writing")
+
+    cdef int resume_writing_if_drained(self) except -1:
+        if not self.protocol_paused or self.outbox.size > self.low_water:
+            return 0
+        self.protocol_paused = False
+        PyContext_Enter(self.context)
+        try:
+            self.tell_protocol("resume_writing")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int tell_protocol(self, str method) except -1:
+        try:
+            getattr(self.protocol, method)()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc, f"protocol.{method}() failed")
+        return 0
+
+    def get_write_buffer_size(self):
+        """Bytes accepted by write() that the kernel has not taken yet."""
+        return 0 if self.state >= NL_CANCELLING else self.outbox.size
+
+    def get_write_buffer_limits(self):
+        """The water marks (low, high) of the write buffer, in bytes."""
+        return (self.low_water, self.high_water)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Set the water marks, in bytes; see asyncio.WriteTransport.set_write_buffer_limits."""
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high_water, self.low_water = high, low
+        self.pause_writing_if_full()
+
+    def _make_empty_waiter(self):
+        if self.empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self.empty_waiter = self.loop.create_future()
+        if not self.outbox.size:
+            self.empty_waiter.set_result(None)
+        return self.empty_waiter
+
+    def _reset_empty_waiter(self):
+        self.empty_waiter = None
+
+    # Protocol and extra information -----------------------------------------------------------------------------
+
+    def set_protocol(self, protocol):
+        """Change the protocol; see asyncio.BaseTransport.set_protocol."""
+        self.protocol = protocol
+        self.buffered = isinstance(protocol, BufferedProtocol)
+
+    def get_protocol(self):
+        return self.protocol
+
+    def get_extra_info(self, name, default=None):
+        """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
+        if name in self.extra:
+            return self.extra[name]
+        if name == "socket":
+            self.extra["socket"] = trsock.TransportSocket(self.sock)
+        elif name == "sockname":
+            try:
+                self.extra["sockname"] = self.sock.getsockname()
+            except OSError:
+                self.extra["sockname"] = None
+        else:
+            return default
+        return self.extra[name]
+
+    @property
+    def _protocol(self):
+        return self.protocol
+
+    @property
+    def _loop(self):
+        return self.loop
+
+    @property
+    def _protocol_paused(self):
+        return self.protocol_paused
+
+
+def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
+    """A transport over a connected socket object, which it owns from now on; it starts in the next turn."""
+    extra = {} if extra is None else dict(extra)
+    extra.setdefault("sockname", _name_or_none(sock.getsockname))
+    if "peername" not in extra:
+        extra["peername"] = _name_or_none(sock.getpeername)
+    cdef StreamTransport transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol,
+                                                PyContext_CopyCurrent(), server, extra)
+    loop.call_soon(transport._begin, waiter)
+    return transport
+
+
+def _name_or_none(method):
+    try:
+        return method()
+    except OSError:
+        return None

@@ -1,0 +1,15 @@
+from netloop._loop cimport LoopCore
+from netloop._ring cimport Endpoint
+from netloop._scheduler cimport Handle
+
+
+cdef class Watch(Endpoint):
+    cdef LoopCore loop
+    cdef readonly int fd
+    cdef Handle reader
+    cdef Handle writer
+    cdef unsigned armed
+    cdef bint cancelled
+
+    cdef object replace(self, bint reading, Handle handle)
+    cdef unsigned wanted(self)

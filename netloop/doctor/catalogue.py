@@ -1,0 +1,94 @@
+"""What each io_uring feature is to netloop: since when Linux has it, what it is for, what happens without it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["CATALOGUE", "REQUIRED", "TITLES", "Feature"]
+
+
+class Feature(NamedTuple):
+    """One thing the kernel may offer.
+
+    Attributes:
+        since: the first Linux release that has it.
+        purpose: what netloop uses it for.
+        without: what netloop does when it is missing, or :data:`REQUIRED`.
+    """
+
+    since: str
+    purpose: str
+    without: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the loop cannot run without it."""
+        return self.without == REQUIRED
+
+
+REQUIRED: Final = "the loop cannot run"
+_NOT_YET: Final = "nothing changes: the loop makes no use of it"
+
+TITLES: Final = {
+    "setup_flags": "Set-up flags",
+    "operations": "Operations",
+    "registrations": "Registrations",
+    "features": "Features of the ring",
+}
+"""The groups of a probe in the order they are shown, with their titles."""
+
+# The releases are those given in io_uring_setup(2), io_uring_enter(2) and io_uring_register(2).
+CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
+    "setup_flags": {
+        "CQSIZE": Feature("5.5", "a completion queue larger than twice the submission queue", REQUIRED),
+        "CLAMP": Feature("5.6", "queue sizes cut down to what the kernel allows", REQUIRED),
+        "R_DISABLED": Feature("5.10", "a loop made in one thread and run in another", REQUIRED),
+        "SUBMIT_ALL": Feature("5.18", "a batch goes on after an operation that fails", "the rest waits for a turn"),
+        "COOP_TASKRUN": Feature("5.19", "no interrupts for completions", "a little more CPU time per message"),
+        "TASKRUN_FLAG": Feature("5.19", "the kernel shows that completions wait", "the loop asks by a system call"),
+        "SINGLE_ISSUER": Feature("6.0", "the kernel saves locks for one thread", "a little more CPU time per message"),
+        "DEFER_TASKRUN": Feature("6.1", "completions in batches, when the loop asks", "about 10 % more CPU time"),
+        "NO_SQARRAY": Feature("6.6", "a submission queue without indirection", "the indirection stays"),
+    },
+    "operations": {
+        "POLL_ADD": Feature("5.1", "add_reader and add_writer", REQUIRED),
+        "SENDMSG": Feature("5.3", "many writes gathered into one send", REQUIRED),
+        "RECVMSG": Feature("5.3", "datagrams", "datagrams are not available"),
+        "ACCEPT": Feature("5.5", "taking connections", REQUIRED),
+        "ASYNC_CANCEL": Feature("5.5", "closing with operations in flight", REQUIRED),
+        "CONNECT": Feature("5.5", "opening connections", REQUIRED),
+        "CLOSE": Feature("5.6", "closing connections", REQUIRED),
+        "READ": Feature("5.6", "wake-ups from threads and signals; pipes", REQUIRED),
+        "WRITE": Feature("5.6", "pipes", REQUIRED),
+        "SEND": Feature("5.6", "sending", REQUIRED),
+        "RECV": Feature("5.6", "receiving", REQUIRED),
+        "SPLICE": Feature("5.7", "sending files without copying them", "files are read and sent"),
+        "SHUTDOWN": Feature("5.11", "half-closing connections", REQUIRED),
+        "MSG_RING": Feature("5.18", "messages between rings", _NOT_YET),
+        "SOCKET": Feature("5.19", "sockets made in the fixed-file table", "sockets cost a system call"),
+        "URING_CMD": Feature("5.19", "socket options of fixed files (6.7 for sockets)", "a descriptor is installed"),
+        "SEND_ZC": Feature("6.0", "sending without a copy", "data is copied"),
+        "SENDMSG_ZC": Feature("6.1", "gathered sending without a copy", "data is copied"),
+        "READ_MULTISHOT": Feature("6.7", "wake-ups armed once", "the wake-up is armed again each time"),
+        "WAITID": Feature("6.7", "waiting for child processes", "asyncio's child watcher"),
+        "FIXED_FD_INSTALL": Feature("6.8", "a descriptor for a fixed file, on demand", "connections are descriptors"),
+        "BIND": Feature("6.11", "listeners in the fixed-file table", "listeners are descriptors"),
+        "LISTEN": Feature("6.11", "listeners in the fixed-file table", "listeners are descriptors"),
+        "RECV_ZC": Feature("6.15", "receiving without a copy, where the network card can", "data is copied"),
+    },
+    "registrations": {
+        "BUFFERS": Feature("5.1", "registered buffers for sending without a copy", "data is copied"),
+        "FILES": Feature("5.1", "the fixed-file table: connections without descriptors", REQUIRED),
+        "RING_FDS": Feature("5.18", "a cheaper io_uring_enter", "the ring's descriptor is looked up each time"),
+        "PBUF_RING": Feature("5.19", "the receive buffers that all connections share", REQUIRED),
+    },
+    "features": {
+        "SINGLE_MMAP": Feature("5.4", "both queues in one mapping", REQUIRED),
+        "NODROP": Feature("5.5", "a full completion queue loses nothing", REQUIRED),
+        "FAST_POLL": Feature("5.7", "sockets wait without a thread", REQUIRED),
+        "EXT_ARG": Feature("5.11", "waiting with a timeout in one system call", REQUIRED),
+        "CQE_SKIP": Feature("5.17", "no completion for operations nobody asks about", "they are counted and dropped"),
+        "RECVSEND_BUNDLE": Feature("6.10", "several buffers in one completion", "one buffer per completion"),
+        "MIN_TIMEOUT": Feature("6.12", "waiting for a batch", _NOT_YET),
+    },
+}
