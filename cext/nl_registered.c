@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#define SIZE_LIMIT ((size_t)1 << 30) /* of one registered buffer, set by the kernel */
+
 static void release(struct nl_registered *pool)
 {
     if (pool->memory)
@@ -30,7 +32,7 @@ static int register_parts(struct nl_registered *pool, struct nl_ring *ring)
 int nl_registered_open(struct nl_registered *pool, struct nl_ring *ring, unsigned total, size_t size)
 {
     memset(pool, 0, sizeof(*pool));
-    if (!total || !size)
+    if (!total || !size || size > SIZE_LIMIT)
         return -EINVAL;
     pool->total = total;
     pool->size = size;

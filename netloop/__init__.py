@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 from netloop._install import FallbackName, install, new_event_loop, run
 from netloop._statistics import Statistics
 from netloop._unavailable import Unavailable
+from netloop._version import __version__
 
 if TYPE_CHECKING:
     from netloop._policy import EventLoopPolicy as EventLoopPolicy
     from netloop.event_loop import EventLoop as EventLoop
-
-__version__ = "0.1.0"
 
 __all__ = [
     "EventLoop",

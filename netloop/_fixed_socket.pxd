@@ -10,6 +10,7 @@ cdef class FixedSocket:
     cdef object real
     cdef object local
     cdef object peer
+    cdef public object transport
     cdef bint closed
 
     cdef object install(self)

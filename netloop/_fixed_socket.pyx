@@ -44,11 +44,14 @@ cdef class FixedSocket:
             self.real = socket.socket(self.family, self.type, self.proto, fileno=descriptor)
             # The accepted socket is non-blocking; this tells the object so.
             self.real.settimeout(0)
+            if self.transport is not None:
+                self.transport._own_descriptor(descriptor)
         return self.real
 
     cdef release(self):
         """The connection is being closed: give the installed descriptor back."""
         self.closed = True
+        self.transport = None
         if self.real is not None:
             self.real.close()
 

@@ -54,7 +54,7 @@ def new_event_loop(*, fallback: FallbackName | None = None) -> asyncio.AbstractE
         if name is None or refused.errno in _NEVER_FALL_BACK:
             raise
         loop = _make_fallback(name, refused)
-        _logger.warning("netloop: falling back to %s. %s", name, refused.strerror)
+        _logger.warning("netloop: falling back to %s, because %s. Remedy: %s", name, _reason(refused), refused.remedy)
         return loop
 
 
@@ -158,6 +158,11 @@ def chosen_fallback(fallback: str | None) -> FallbackName | None:
     raise ValueError(f"{source} must be {good}, not {name!r}")
 
 
+def _reason(refused: Unavailable) -> str:
+    name = errnos.errorcode.get(refused.errno or 0, str(refused.errno))
+    return f"io_uring cannot be set up ({name}): {refused.cause}"
+
+
 def _make_fallback(name: FallbackName, refused: Unavailable) -> asyncio.AbstractEventLoop:
     if name == "asyncio":
         # Not asyncio.new_event_loop(): after install() that would ask netloop's policy, which would come back here.
@@ -167,7 +172,7 @@ def _make_fallback(name: FallbackName, refused: Unavailable) -> asyncio.Abstract
     except ImportError as missing:
         raise ImportError(
             f"io_uring is not available and the fallback uvloop cannot be imported ({missing}): install it with "
-            f"`pip install uvloop`, or use fallback='asyncio'. {refused.strerror}",
+            f"`pip install uvloop`, or use fallback='asyncio'; or remedy that {_reason(refused)}: {refused.remedy}",
             name="uvloop",
         ) from refused
     return cast(asyncio.AbstractEventLoop, uvloop.new_event_loop())

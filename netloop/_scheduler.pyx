@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What is to run and when: handles, the ready queue, the timers."""
 
+import asyncio
 import sys
 from asyncio import format_helpers
 
@@ -55,6 +56,11 @@ cdef class Handle:
             self._loop.call_exception_handler(details)
         return 0
 
+    @property
+    def __class__(self):
+        # A compiled class cannot inherit from asyncio.Handle, whose slots fix another layout.
+        return asyncio.Handle
+
     def _run(self):
         self.run()
 
@@ -96,6 +102,10 @@ cdef class Handle:
 
 cdef class TimerHandle(Handle):
     """A handle that becomes ready at a time, as asyncio.TimerHandle."""
+
+    @property
+    def __class__(self):
+        return asyncio.TimerHandle
 
     def __dealloc__(self):
         # Handles are freed by their owner only after they have left the heap; this guards the heap all the same.

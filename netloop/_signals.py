@@ -8,6 +8,7 @@ arrives just before the kernel's wait begins would stay unnoticed until the next
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import inspect
 import signal
@@ -27,7 +28,7 @@ class SignalHandlers:
 
     def __init__(self) -> None:
         super().__init__()
-        self._signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
+        self._signal_handlers: dict[int, tuple[contextvars.Context, Callable[..., object], tuple[Any, ...]]] = {}
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """Call ``callback(*args)`` in the loop when a signal arrives; see asyncio.loop.add_signal_handler.
@@ -45,7 +46,7 @@ class SignalHandlers:
             signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from error
-        self._signal_handlers[sig] = (callback, args)
+        self._signal_handlers[sig] = (contextvars.copy_context(), callback, args)
         try:
             # CPython writes to the wake-up descriptor only for signals that have a Python handler.
             signal.signal(sig, _ignore)
@@ -69,8 +70,8 @@ class SignalHandlers:
         """A signal's number has come through the wake-up pipe."""
         handler = self._signal_handlers.get(sig)
         if handler is not None:
-            callback, args = handler
-            self.call_soon(callback, *args)
+            context, callback, args = handler
+            self.call_soon(callback, *args, context=context)
 
     def _remove_all_signal_handlers(self) -> None:
         if sys.is_finalizing():

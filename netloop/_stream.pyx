@@ -563,6 +563,8 @@ cdef class StreamTransport(Endpoint):
         if name in self.extra:
             return self.extra[name]
         if name == "socket":
+            if isinstance(self.sock, FixedSocket):
+                self.sock.transport = self
             self.extra["socket"] = trsock.TransportSocket(self.sock)
         elif name == "sockname":
             try:
@@ -572,6 +574,10 @@ cdef class StreamTransport(Endpoint):
         else:
             return default
         return self.extra[name]
+
+    def _own_descriptor(self, int descriptor):
+        """Keep the loop's watchers off a descriptor of this connection."""
+        self.loop._transports[descriptor] = self
 
     @property
     def _protocol(self):
@@ -594,6 +600,7 @@ def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
         extra["peername"] = _name_or_none(sock.getpeername)
     cdef StreamTransport transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol,
                                                 PyContext_CopyCurrent(), server, extra)
+    transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
 import socket
+import stat
 import threading
 import weakref
 from asyncio import sslproto
@@ -76,6 +78,7 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
         super().__init__()
         self._listeners: dict[int, Listener] = {}
         self._watches: dict[int, Watch] = {}
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
@@ -188,21 +191,35 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
 
     def remove_reader(self, fd: Any) -> bool:
         """Stop watching for reading; says whether there was a watcher."""
-        watch = self._watches.get(_fileno(fd))
+        watch = self._find_watch(fd)
         return watch is not None and self._unwatch(watch, watch.clear_reader())
 
     def remove_writer(self, fd: Any) -> bool:
         """Stop watching for writing; says whether there was a watcher."""
-        watch = self._watches.get(_fileno(fd))
+        watch = self._find_watch(fd)
         return watch is not None and self._unwatch(watch, watch.clear_writer())
 
     def _watch(self, fd: Any) -> Watch:
         self._check_closed()
         number = _fileno(fd)
         watch = self._watches.get(number)
+        self._check_no_transport(number)
         if watch is None:
+            if stat.S_ISREG(os.fstat(number).st_mode):
+                raise PermissionError(errno.EPERM, f"file descriptor {number} is a regular file, always ready")
             watch = self._watches[number] = Watch(self, number)
         return watch
+
+    def _find_watch(self, fd: Any) -> Watch | None:
+        number = _fileno(fd)
+        self._check_no_transport(number)
+        return self._watches.get(number)
+
+    def _check_no_transport(self, number: int) -> None:
+        """A transport's descriptor is the transport's: a second reader would take its data."""
+        transport = self._transports.get(number)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {number!r} is used by transport {transport!r}")
 
     def _unwatch(self, watch: Watch, removed: bool) -> bool:
         if watch.idle:

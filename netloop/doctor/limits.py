@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from netloop._unavailable import Surroundings
+from netloop._surroundings import Surroundings
 
 __all__ = ["Limit", "read_limits"]
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import netloop
 from netloop._install import load_event_loop
-from netloop._unavailable import Surroundings, Unavailable, explain
+from netloop._surroundings import Surroundings
+from netloop._unavailable import Unavailable, explain
 from netloop.doctor.catalogue import CATALOGUE, TITLES, Feature
 from netloop.doctor.limits import Limit, read_limits
 
