@@ -214,8 +214,8 @@ static bool take_completion(struct nl_ring *ring, uint64_t token, int32_t *resul
 }
 
 /*
- * Completions that found the queue full are kept by the kernel, the wanted one perhaps among them. Make room for them by
- * moving those in the queue to memory of our own, from which nl_ring_next() goes on.
+ * Completions that found the queue full are kept by the kernel, the wanted one perhaps among them. Make room for them
+ * by moving those in the queue to memory of our own, from which nl_ring_next() goes on.
  */
 static int set_aside(struct nl_ring *ring)
 {

@@ -1,0 +1,94 @@
+#define _GNU_SOURCE
+#include "load_options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+
+static const char usage[] =
+    "usage: load --port N [options]\n"
+    "Drives an echo or HTTP server on 127.0.0.1, checks every byte that comes back and prints one line of JSON.\n"
+    "  --port N            port of the server\n"
+    "  --connections N     connections kept open at once (default 1)\n"
+    "  --size BYTES        size of an echo message (default 64)\n"
+    "  --depth N           messages under way per connection (default 1, at most 64; HTTP: 1)\n"
+    "  --seconds S         length of the measured window (default 1)\n"
+    "  --warmup S          traffic before the window that is checked but not counted (default 0.1)\n"
+    "  --http PATH         send GET PATH with keep-alive instead of echo messages\n"
+    "  --expect-body TEXT  with --http: the body every reply must have\n"
+    "  --server-pid PID    report the CPU time of this process within the window\n"
+    "  --gate              after the warm-up print \"ready\", begin when a line arrives on standard input,\n"
+    "                      and after the report keep the connections until another line or the end of input\n"
+    "Exit status: 0 all replies correct, 1 errors (counted in the JSON), 2 wrong use.\n";
+
+static const struct option long_options[] = {
+    {"port", required_argument, NULL, 'p'},       {"connections", required_argument, NULL, 'c'},
+    {"size", required_argument, NULL, 's'},       {"depth", required_argument, NULL, 'd'},
+    {"seconds", required_argument, NULL, 't'},    {"warmup", required_argument, NULL, 'w'},
+    {"http", required_argument, NULL, 'H'},       {"expect-body", required_argument, NULL, 'b'},
+    {"server-pid", required_argument, NULL, 'P'}, {"gate", no_argument, NULL, 'g'},
+    {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0},
+};
+
+static unsigned parse_count(const char *name, const char *text, unsigned lowest, unsigned highest)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || *text == '-' || value < lowest || value > highest)
+        fail(0, "--%s must be a whole number from %u to %u, not \"%s\"", name, lowest, highest, text);
+    return (unsigned)value;
+}
+
+static double parse_seconds(const char *name, const char *text, double highest)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (*text == '\0' || *end != '\0' || !(value >= 0.0 && value <= highest))
+        fail(0, "--%s must be a number of seconds from 0 to %g, not \"%s\"", name, highest, text);
+    return value;
+}
+
+static void check(const struct load_options *options)
+{
+    if (options->port == 0)
+        fail(0, "--port is missing");
+    if (options->http_path == NULL && options->expected_body != NULL)
+        fail(0, "--expect-body needs --http");
+    if (options->http_path == NULL)
+        return;
+    if (options->depth != 1)
+        fail(0, "--http sends one request at a time: --depth must be 1");
+    if (options->http_path[0] != '/' || strpbrk(options->http_path, " \r\n") != NULL)
+        fail(0, "--http needs a path that begins with / and has no spaces");
+}
+
+static void apply(struct load_options *options, int option)
+{
+    switch (option) {
+    case 'p': options->port = parse_count("port", optarg, 1, 65535); break;
+    case 'c': options->connections = parse_count("connections", optarg, 1, MAX_CONNECTIONS); break;
+    case 's': options->size = parse_count("size", optarg, 1, MAX_MESSAGE_SIZE); break;
+    case 'd': options->depth = parse_count("depth", optarg, 1, MAX_DEPTH); break;
+    case 't': options->seconds = parse_seconds("seconds", optarg, 3600.0); break;
+    case 'w': options->warmup = parse_seconds("warmup", optarg, 600.0); break;
+    case 'P': options->server_pid = (pid_t)parse_count("server-pid", optarg, 1, 1u << 30); break;
+    case 'H': options->http_path = optarg; break;
+    case 'b': options->expected_body = optarg; break;
+    case 'g': options->gate = true; break;
+    case 'h': fputs(usage, stdout); exit(0);
+    default: fputs(usage, stderr); exit(EXIT_USAGE);
+    }
+}
+
+void load_options_parse(struct load_options *options, int argc, char **argv)
+{
+    *options = (struct load_options){.connections = 1, .depth = 1, .size = 64, .seconds = 1.0, .warmup = 0.1};
+    for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;)
+        apply(options, option);
+    if (optind < argc)
+        fail(0, "unexpected argument \"%s\"", argv[optind]);
+    check(options);
+}

@@ -1,0 +1,28 @@
+/* The load generator's command line. */
+#ifndef BENCH_LOAD_OPTIONS_H
+#define BENCH_LOAD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define MAX_CONNECTIONS 20000u
+#define MAX_DEPTH 64u
+#define MAX_MESSAGE_SIZE (16u << 20)
+
+struct load_options {
+    unsigned port;
+    unsigned connections;
+    unsigned depth;
+    size_t size;
+    double seconds;
+    double warmup;
+    pid_t server_pid;
+    const char *http_path;
+    const char *expected_body;
+    bool gate;
+};
+
+void load_options_parse(struct load_options *options, int argc, char **argv);
+
+#endif

@@ -1,0 +1,121 @@
+"""Who is measured: the event loops by name, and the two C servers that mark the limits."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import BenchError
+from harness.processes import Server, server_environment
+from harness.rows import PROGRAMS, Row
+
+SERVERS = Path(__file__).resolve().parent.parent / "servers"
+CHECK_TIMEOUT = 30.0
+
+_POOL_MAX = 16 << 20
+_BUFFER_MIN, _BUFFER_MAX = 256, 65536
+_NOT_INSTALLED = 3
+
+#: glibc serves blocks of 128 KiB and more by mmap until the first of them is freed whole; asyncio's 256 KiB receive
+#: buffer then costs an mmap and a munmap per message. A fixed, larger threshold keeps it on the heap from the start. It
+#: also ends glibc's own adjustment of the trim threshold (mallopt(3)), which at its 128 KiB would give the buffer back
+#: and fetch it again by two brk calls per message; so that one has to be fixed as well.
+_MMAP_SETTING = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One column of the comparison. ``python`` says whether it is an event loop; otherwise it is a C program."""
+
+    name: str
+    python: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def runs(self, row: Row) -> bool:
+        """Whether this contender can serve the row: the C servers echo and nothing else, and only as bare protocols."""
+        return self.python or row.program == "protocol"
+
+    def command(self, row: Row, programs: Path) -> list[str]:
+        """Return the command line that starts its server for a row."""
+        if self.python:
+            return [sys.executable, str(SERVERS / PROGRAMS[row.program]), "--loop", self.name]
+        if self.name == "c-uring":
+            return [str(programs / "echo_uring"), *map(str, _buffer_pool(row))]
+        return [str(programs / "echo_epoll")]
+
+
+ALL = {
+    contender.name: contender
+    for contender in (
+        Contender("c-uring", python=False),
+        Contender("c-epoll", python=False),
+        Contender("netloop"),
+        Contender("uvloop"),
+        Contender("asyncio"),
+        Contender("asyncio-mmap", environment=_MMAP_SETTING),
+        Contender("rsloop"),
+        Contender("rloop"),
+        Contender("aiofastnet"),
+    )
+}
+
+QUICK = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
+FULL = tuple(ALL)
+
+
+def _power_of_two(value: int) -> int:
+    return 1 << max(value - 1, 0).bit_length()
+
+
+def _buffer_pool(row: Row) -> tuple[int, int]:
+    """Return count and size of the C server's receive buffers: two messages per connection, within 16 MiB.
+
+    A pool much larger than what is under way would only be cold in the cache.
+    """
+    size = min(max(_power_of_two(row.size), _BUFFER_MIN), _BUFFER_MAX)
+    wanted = 2 * row.connections * row.depth * max(1, row.size // size)
+    return min(max(_power_of_two(wanted), 64), _POOL_MAX // size, 32768), size
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a contender can run here: its version, or the reason why not."""
+
+    version: str | None
+    reason: str | None = None
+
+
+def check(contender: Contender, programs: Path) -> Availability:
+    """Find out in a process of its own whether a contender works here."""
+    if not contender.python:
+        return _check_c_server(contender, programs)
+    arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.name]
+    try:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False, env=server_environment({})
+        )
+    except subprocess.TimeoutExpired:
+        return Availability(None, f"making a loop took longer than {CHECK_TIMEOUT:.0f} s")
+    said = (done.stdout.strip() or done.stderr.strip() or f"ended with status {done.returncode}").splitlines()
+    if done.returncode == 0:
+        return Availability(said[-1])
+    if done.returncode == _NOT_INSTALLED:
+        return Availability(None, f"not installed ({said[0]})")
+    return Availability(None, f"refuses to run: {said[-1]}")
+
+
+def _check_c_server(contender: Contender, programs: Path) -> Availability:
+    try:
+        with Server(contender.command(Row("protocol", 1, 64), programs), {}, None):
+            return Availability("C")
+    except BenchError as error:
+        return Availability(None, str(error))
+
+
+def check_aiohttp() -> str | None:
+    """Return the version of aiohttp, or None when it is not installed."""
+    program = "import aiohttp; print(aiohttp.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False
+    )
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,76 @@
+"""The event loops a server program can run on, by the name given to ``--loop``.
+
+Run as a program it tells the harness whether one of them works here: ``python loop_factories.py NAME`` prints its
+version and exits 0, or prints why not and exits 3 (not installed) or 4 (installed, but it refuses to run).
+"""
+
+import asyncio
+import importlib
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+#: The module to import for each loop. ``asyncio-mmap`` is asyncio with another malloc setting, which the harness makes
+#: in the environment: inside the process it is the same loop.
+MODULES = {
+    "asyncio": "asyncio",
+    "asyncio-mmap": "asyncio",
+    "uvloop": "uvloop",
+    "netloop": "netloop",
+    "rsloop": "rsloop",
+    "rloop": "rloop",
+    "aiofastnet": "aiofastnet",
+}
+
+EXIT_NOT_INSTALLED = 3
+EXIT_REFUSED = 4
+
+
+def loop_factory(name: str) -> LoopFactory:
+    """Return the function that makes a new loop of this name.
+
+    Raises:
+        ImportError: the loop is not installed.
+        KeyError: there is no loop of this name.
+    """
+    module = importlib.import_module(MODULES[name])
+    if name == "aiofastnet":
+        factory: LoopFactory = module.loop_factory()
+    else:
+        factory = module.new_event_loop
+    return factory
+
+
+def version(name: str) -> str:
+    """Return the version of the distribution that provides the loop; Python's own for asyncio."""
+    module = MODULES[name]
+    if module == "asyncio":
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def main() -> int:
+    """Try the loop named on the command line and say what came of it."""
+    name = sys.argv[1]
+    try:
+        factory = loop_factory(name)
+    except ImportError as error:
+        print(error)
+        return EXIT_NOT_INSTALLED
+    try:
+        factory().close()
+    except Exception as error:  # Whatever a foreign loop raises here is the reason to report.
+        print(f"{type(error).__name__}: {error}")
+        return EXIT_REFUSED
+    print(version(name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
