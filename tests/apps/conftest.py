@@ -1,0 +1,63 @@
+"""Fixtures that start programs and servers, and end them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.programs import Program, Server
+
+# Every loop's package has a function of this name, so the same command line serves all three.
+FACTORY = "{}:new_event_loop"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts a Python program in ``tmp_path``; those still running after the test are ended."""
+    started: list[Program] = []
+
+    def start_one(*arguments: str, **environment: str) -> Program:
+        started.append(Program([sys.executable, *arguments], tmp_path, environment))
+        return started[-1]
+
+    yield start_one
+    for program in started:
+        program.stop()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts a server in ``tmp_path``; after the test it must end in order and have complained of nothing."""
+    started: list[Program] = []
+
+    def serve_one(*arguments: str, **environment: str) -> Server:
+        started.append(Program([sys.executable, *arguments], tmp_path, environment))
+        return Server(started[-1])
+
+    yield serve_one
+    for program in started:
+        status, output = program.stop()
+        assert "Traceback" not in output
+        assert "Warning" not in output
+        assert status in (0, -signal.SIGTERM), output
+
+
+@pytest.fixture
+def loop_factory(loop_name: str) -> str:
+    """The loop's factory as ``module:function``."""
+    return FACTORY.format(loop_name)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str, str], str]:
+    """Writes a program to ``tmp_path``, and returns its name."""
+
+    def write(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return name
+
+    return write

@@ -1,0 +1,102 @@
+"""Programs and servers in processes of their own, as people start them, and a client to ask them something."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netloop
+
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+NETLOOP = str(Path(netloop.__file__).resolve().parents[1])
+
+
+class Program:
+    """A program in a process of its own; its output, standard error included, is kept."""
+
+    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        path = os.pathsep.join((NETLOOP, str(directory)))
+        self._process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until it has printed something that matches."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            found = re.search(pattern, self.output)
+            if found:
+                return found
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{pattern!r} was never printed (status {self._process.poll()}):\n{self.output}")
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit status."""
+        return self._process.wait(START_SECONDS)
+
+    def stop(self) -> tuple[int, str]:
+        """Ask it to end; its exit status and everything it printed."""
+        try:
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+            try:
+                status = self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+                pytest.fail(f"it did not end within {STOP_SECONDS:g} s of SIGTERM:\n{self.output}")
+            return status, self.output
+        finally:
+            self._output.close()
+
+
+class Server:
+    """A program that serves HTTP on the loopback interface and has printed where."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self.port = int(program.wait_for(r"http://127\.0\.0\.1:([1-9]\d*)")[1])
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str, bytes]:
+        """One request on a connection of its own: status, Content-Type and body of the response."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.headers.get_content_type(), response.read()
+
+    def ask_json(self, path: str) -> Any:
+        """The JSON at ``path``."""
+        status, content_type, body = self.ask("GET", path)
+        assert (status, content_type) == (200, "application/json"), body
+        return json.loads(body)
+
+    @property
+    def output(self) -> str:
+        """What the server has printed so far."""
+        return self._program.output
