@@ -198,21 +198,6 @@ int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
 /* How many queues full of completions one call may have to move out of its way; a limit that nothing should reach. */
 #define MOST_SET_ASIDE 1024U
 
-static bool take_completion(struct nl_ring *ring, uint64_t token, int32_t *result)
-{
-    unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
-    for (unsigned head = *ring->cq_head; head != tail; head++) {
-        struct io_uring_cqe *cqe = &ring->cqes[head & ring->cq_mask];
-        if (cqe->user_data != token)
-            continue;
-        *result = cqe->res;
-        /* An entry in the middle of the queue cannot be removed, only left to nobody. */
-        cqe->user_data = NL_TOKEN_NONE;
-        return true;
-    }
-    return false;
-}
-
 /*
  * Completions that found the queue full are kept by the kernel, the wanted one perhaps among them. Make room for them
  * by moving those in the queue to memory of our own, from which nl_ring_next() goes on.
@@ -252,7 +237,7 @@ int nl_ring_call(struct nl_ring *ring, uint64_t token, int32_t *result)
     /* Two tries: where the submission queue is longer than one enter could take, the second brings the rest. */
     for (unsigned attempt = 0, moved = 0; attempt < 2 && moved < MOST_SET_ASIDE; moved++) {
         int entered = nl_ring_enter(ring, 0, NL_WAIT_FOREVER);
-        if (take_completion(ring, token, result))
+        if (nl_ring_take(ring, token, result))
             return 0;
         if (entered < 0 && entered != -EINTR) {
             error = entered;

@@ -14,6 +14,7 @@
 
 #include "nl_kernel.h"
 #include "nl_sys.h"
+#include "nl_token.h"
 
 #define NL_WAIT_FOREVER (-1)
 
@@ -143,6 +144,25 @@ static inline bool nl_ring_next(struct nl_ring *ring, struct io_uring_cqe *cqe)
     __atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
     ring->counters.completions++;
     return true;
+}
+
+/*
+ * Take the completion of one operation out of the queue, if it is there, and store its result. For an operation that
+ * has been cancelled and whose owner cannot wait for the next dispatch.
+ */
+static inline bool nl_ring_take(struct nl_ring *ring, uint64_t token, int32_t *result)
+{
+    unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+    for (unsigned head = *ring->cq_head; head != tail; head++) {
+        struct io_uring_cqe *cqe = &ring->cqes[head & ring->cq_mask];
+        if (cqe->user_data != token)
+            continue;
+        *result = cqe->res;
+        /* An entry in the middle of the queue cannot be removed, only left to nobody. */
+        cqe->user_data = NL_TOKEN_NONE;
+        return true;
+    }
+    return false;
 }
 
 #endif

@@ -230,6 +230,7 @@ cdef extern from "nl_ring.h" nogil:
     void nl_ring_close(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
+    bint nl_ring_take(nl_ring *ring, uint64_t token, int32_t *result)
     unsigned nl_ring_unsubmitted(const nl_ring *ring)
     unsigned nl_ring_space(const nl_ring *ring)
     io_uring_sqe *nl_ring_sqe(nl_ring *ring)

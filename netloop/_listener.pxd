@@ -34,4 +34,5 @@ cdef class Listener(Endpoint):
     cdef int accepted(self, accept_lane *lane, int descriptor) except -1
     cdef int connect(self, nl_file file, object peer) except -1
     cdef int refuse(self, nl_file file) except -1
+    cdef int collect(self) except -1
     cdef int leave_if_done(self) except -1

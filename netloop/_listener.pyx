@@ -15,6 +15,8 @@ from libc.errno cimport (
     EAGAIN, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
 )
 
+from libc.stdint cimport int32_t
+
 from netloop cimport _cext as c
 from netloop._address cimport decode_address
 from netloop._fixed_socket cimport new_fixed_socket
@@ -171,10 +173,22 @@ cdef class Listener(Endpoint):
             try:
                 c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, call_token(c.NL_CANCEL))
                 self.ring.submit_now()
+                self.collect()
             except RuntimeError:
                 # Not the loop's thread: the ring's own end will cancel them.
                 return
         self.leave_if_done()
+
+    cdef int collect(self) except -1:
+        """Take in the ends of the accepts, so that the listener is gone although no turn may follow."""
+        cdef unsigned lane
+        cdef int32_t result
+        for lane in range(self.lanes_used):
+            if self.lanes[lane].armed and c.nl_ring_take(&self.ring.ring, self.token(c.NL_ACCEPT, lane), &result):
+                self.in_flight -= 1
+                self.ring.in_flight -= 1
+                self.on_completion(c.NL_ACCEPT, lane, result, 0)
+        return 0
 
     cdef int leave_if_done(self) except -1:
         if not self.in_flight:

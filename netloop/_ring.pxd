@@ -49,7 +49,8 @@ cdef class Ring:
     cdef list flushing
     cdef object starved
     cdef int in_flight
-    cdef object owner
+    cdef unsigned long owner
+    cdef unsigned long running
     cdef bint enabled
     cdef bint abandoned
     cdef bint closing
@@ -77,6 +78,7 @@ cdef class Ring:
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef int32_t call(self, uint64_t token) except? -1
     cdef int submit_now(self) except -1
+    cdef bint is_owner(self)
     cdef int check_usable(self) except -1
     cdef int drain(self, double seconds) except -1
     cdef int feed_starved(self) except -1

@@ -19,6 +19,9 @@ from posix.time cimport timespec, nanosleep
 
 from netloop cimport _cext as c
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
 cdef enum:
     # Token slot of calls that are answered at once; no endpoint can have it.
     CALL_SLOT = (1 << 24) - 1
@@ -189,7 +192,7 @@ cdef class Ring:
         Raises RuntimeError after a fork, and when another thread started operations that are still in flight.
         """
         self.check_usable()
-        me = threading.get_ident()
+        cdef unsigned long me = threading.get_native_id()
         cdef int error
         if not self.enabled:
             error = c.nl_ring_enable(&self.ring)
@@ -199,12 +202,24 @@ cdef class Ring:
             self.owner = me
         elif self.owner != me and self.ring.setup_flags & c.IORING_SETUP_SINGLE_ISSUER:
             self.change_thread(wake)
+        self.running = PyThread_get_thread_ident()
         c.nl_ring_register_fd(&self.ring)
 
     def leave_thread(self):
         """Undo what enter_thread registered with the calling thread."""
-        if not self.abandoned and self.owner == threading.get_ident():
+        self.running = 0
+        if not self.abandoned:
             c.nl_ring_unregister_fd(&self.ring)
+
+    cdef bint is_owner(self):
+        """Is the calling thread the one that the kernel lets use this ring?
+
+        A running loop's thread is known by the interpreter's identifier, which costs nothing to ask for. Once a thread
+        has ended, that identifier is given to another; the kernel's own, which takes a system call, is not.
+        """
+        if self.running:
+            return self.running == PyThread_get_thread_ident()
+        return self.enabled and self.owner == <unsigned long>threading.get_native_id()
 
     cdef change_thread(self, Endpoint wake):
         """Replace the ring by one that the calling thread may use.
@@ -374,7 +389,7 @@ cdef class Ring:
     cdef io_uring_sqe *call_sqe(self) except NULL:
         """An entry for an operation that nobody owns because call() awaits it."""
         self.check_usable()
-        if not self.enabled or self.owner != threading.get_ident():
+        if not self.is_owner():
             raise RuntimeError("this can be done only by the thread that runs the event loop")
         self.make_space(1)
         return c.nl_ring_sqe(&self.ring)
@@ -443,7 +458,7 @@ cdef class Ring:
         if self.ring.fd < 0:
             return
         try:
-            if self.enabled and self.owner == threading.get_ident():
+            if self.is_owner():
                 self.drain(1.0)
         except OSError:
             # The kernel refuses the ring's calls. Closing the descriptor makes it cancel everything by itself.
