@@ -1,6 +1,7 @@
 #include "nl_buffers.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #define ENTRIES_LIMIT 32768U
@@ -19,10 +20,11 @@ static unsigned power_of_two(unsigned least)
     return value;
 }
 
-static void offer_up_to(struct nl_buffers *buffers, unsigned total)
+static void circulate(struct nl_buffers *buffers, unsigned target)
 {
-    while (buffers->total < total)
-        nl_buffers_offer(buffers, buffers->total++);
+    buffers->target = target;
+    for (; buffers->offered < target; buffers->offered++)
+        nl_buffers_offer(buffers, buffers->held_count ? buffers->held[--buffers->held_count] : buffers->total++);
 }
 
 int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned group, size_t size, unsigned total,
@@ -41,7 +43,8 @@ int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned g
     buffers->memory_bytes = size * limit;
     buffers->queue = map(buffers->queue_bytes);
     buffers->memory = map(buffers->memory_bytes);
-    if (!buffers->queue || !buffers->memory) {
+    buffers->held = malloc(limit * sizeof(*buffers->held));
+    if (!buffers->queue || !buffers->memory || !buffers->held) {
         nl_buffers_close(buffers);
         return -ENOMEM;
     }
@@ -52,7 +55,8 @@ int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned g
         nl_buffers_close(buffers);
         return error;
     }
-    offer_up_to(buffers, total);
+    buffers->base = total;
+    circulate(buffers, total);
     return 0;
 }
 
@@ -62,16 +66,27 @@ void nl_buffers_close(struct nl_buffers *buffers)
         munmap(buffers->queue, buffers->queue_bytes);
     if (buffers->memory)
         munmap(buffers->memory, buffers->memory_bytes);
+    free(buffers->held);
     buffers->queue = NULL;
     buffers->memory = NULL;
-    buffers->total = buffers->taken = 0;
+    buffers->held = NULL;
+    buffers->total = buffers->offered = buffers->taken = buffers->held_count = 0;
 }
 
 bool nl_buffers_grow(struct nl_buffers *buffers)
 {
-    if (buffers->total >= buffers->limit)
+    if (buffers->target >= buffers->limit)
         return false;
-    unsigned room = buffers->limit - buffers->total;
-    offer_up_to(buffers, buffers->total + (buffers->total < room ? buffers->total : room));
+    unsigned room = buffers->limit - buffers->target;
+    circulate(buffers, buffers->target + (buffers->target < room ? buffers->target : room));
     return true;
+}
+
+bool nl_buffers_exhausted(struct nl_buffers *buffers)
+{
+    buffers->exhausted++;
+    /* From a sixteenth on, what a round touches fits the cache no worse than the messages themselves do. */
+    if (buffers->noted_bytes * 16 > (uint64_t)buffers->noted * buffers->size)
+        return false;
+    return nl_buffers_grow(buffers);
 }

@@ -2,8 +2,13 @@
  * A provided-buffer group: memory shared by all receives, from which the kernel takes a buffer when data is there.
  *
  * The address range for the largest size is reserved at once and committed by the first write to a page, so an idle
- * loop pays nothing for it. The group starts small, because buffers are used in rotation and a large pool is cold in
- * the cache; it doubles when the kernel finds it empty.
+ * loop pays nothing for it.
+ *
+ * The kernel uses the buffers in rotation, so what counts for the cache is the memory that one round touches. Many
+ * small messages touch only the beginning of each buffer, and want as many buffers as arrive between two turns. Large
+ * ones fill theirs, and want few: an echo of 128 KiB messages cost 1.2 times uvloop's CPU with 16 buffers of that size
+ * in circulation, 0.9 times with 2. Hence the group starts small, grows when it ran dry while its buffers were mostly
+ * empty, and holds buffers back again when they are mostly full.
  */
 #ifndef NL_BUFFERS_H
 #define NL_BUFFERS_H
@@ -19,7 +24,14 @@ struct nl_buffers {
     unsigned char *memory;
     size_t memory_bytes;
     size_t size;         /* of one buffer, bytes */
-    unsigned total;      /* buffers the group holds now */
+    unsigned total;      /* buffers that exist */
+    unsigned base;       /* how many circulate at least */
+    unsigned target;     /* how many shall circulate */
+    unsigned offered;    /* how many do: the kernel has them, or they are taken */
+    uint16_t *held;      /* those that do not, the last one put there to be used first */
+    unsigned held_count;
+    unsigned noted;      /* receives since the fill was last judged, and their bytes */
+    uint64_t noted_bytes;
     unsigned limit;      /* buffers it may grow to */
     unsigned taken;      /* handed out by the kernel and not yet returned */
     unsigned high_water;
@@ -33,8 +45,26 @@ int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned g
 /* Free the memory. The ring must be closed or have nothing in flight on the group. */
 void nl_buffers_close(struct nl_buffers *buffers);
 
-/* The group ran dry: double it, up to its limit. Says whether buffers were added. */
+/* Let twice as many buffers circulate, up to the limit. Says whether there are more now. */
 bool nl_buffers_grow(struct nl_buffers *buffers);
+
+/* The kernel found no buffer: grow, if the buffers were mostly empty. Says whether there are more now. */
+bool nl_buffers_exhausted(struct nl_buffers *buffers);
+
+/* How many receives one judgement of the group's size rests on. */
+#define NL_BUFFERS_JUDGED 256U
+
+/* Note how much a receive brought; where buffers are mostly full, only the first few go on to circulate. */
+static inline void nl_buffers_note(struct nl_buffers *buffers, unsigned length)
+{
+    buffers->noted_bytes += length;
+    if (++buffers->noted < NL_BUFFERS_JUDGED)
+        return;
+    if (buffers->noted_bytes * 2 > (uint64_t)buffers->noted * buffers->size)
+        buffers->target = buffers->base;
+    buffers->noted = 0;
+    buffers->noted_bytes = 0;
+}
 
 static inline void nl_buffers_offer(struct nl_buffers *buffers, unsigned id)
 {
@@ -59,8 +89,15 @@ static inline const unsigned char *nl_buffers_take(struct nl_buffers *buffers, u
 /* The data has been used: the kernel may fill the buffer again. */
 static inline void nl_buffers_give(struct nl_buffers *buffers, unsigned completion_flags)
 {
+    unsigned id = completion_flags >> IORING_CQE_BUFFER_SHIFT;
+
     buffers->taken--;
-    nl_buffers_offer(buffers, completion_flags >> IORING_CQE_BUFFER_SHIFT);
+    if (buffers->offered > buffers->target) {
+        buffers->offered--;
+        buffers->held[buffers->held_count++] = (uint16_t)id;
+    } else {
+        nl_buffers_offer(buffers, id);
+    }
 }
 
 #endif

@@ -170,28 +170,40 @@ void nl_ring_close(struct nl_ring *ring)
     ring->fd = ring->enter_fd = -1;
 }
 
-int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
+/* One io_uring_enter; publishes what is written and keeps the counters. */
+static int enter(struct nl_ring *ring, unsigned wait, unsigned flags, const void *arg, size_t size)
 {
-    struct __kernel_timespec limit = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
-    struct io_uring_getevents_arg arg = {.ts = timeout >= 0 ? (uint64_t)(uintptr_t)&limit : 0};
     unsigned before = __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
-    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
     int fd = ring->fd;
 
-    /* Those set aside count, although the kernel no longer sees them. */
-    size_t aside = ring->aside_end - ring->aside_next;
-    wait -= aside < wait ? (unsigned)aside : wait;
     if (uses_registration(ring)) {
         fd = ring->enter_fd;
         flags |= ring->enter_flags;
     }
     __atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
     ring->counters.enters++;
-    int result = ring->sys->enter(ring->sys, fd, ring->sqe_tail - before, wait, flags, &arg, sizeof(arg));
+    int result = ring->sys->enter(ring->sys, fd, ring->sqe_tail - before, wait, flags, arg, size);
     /* The kernel may have taken entries although the wait ended in an error: its own head tells how many. */
     ring->counters.submissions += __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE) - before;
     if (result == -EINTR)
         ring->counters.interrupted++;
+    return result;
+}
+
+int nl_ring_submit(struct nl_ring *ring)
+{
+    return enter(ring, 0, 0, NULL, 0);
+}
+
+int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
+{
+    struct __kernel_timespec limit = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
+    struct io_uring_getevents_arg arg = {.ts = timeout >= 0 ? (uint64_t)(uintptr_t)&limit : 0};
+
+    /* Those set aside count, although the kernel no longer sees them. */
+    size_t aside = ring->aside_end - ring->aside_next;
+    wait -= aside < wait ? (unsigned)aside : wait;
+    int result = enter(ring, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
     return result == -ETIME ? 0 : result;
 }
 

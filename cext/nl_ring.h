@@ -77,6 +77,9 @@ void nl_ring_close(struct nl_ring *ring);
  */
 int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout);
 
+/* Submit everything written, without waiting and without running deferred work: receives bring nothing new. */
+int nl_ring_submit(struct nl_ring *ring);
+
 /*
  * Submit everything written and return the result of the operation with this token, which must be one that the kernel
  * completes at submission. Its completion is taken out of the queue; all others stay for the next dispatch.

@@ -16,7 +16,12 @@ Importing this package does not touch the kernel. Where io_uring is not availabl
 
 from __future__ import annotations
 
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
+
+# Started in the source directory, `python -m netloop` finds the sources first. Their compiled part is then in the
+# package that `pip install .` has put elsewhere on the path; one that was built in place comes before it.
+__path__ = extend_path(__path__, __name__)
 
 from netloop._install import FallbackName, install, new_event_loop, run
 from netloop._statistics import Statistics

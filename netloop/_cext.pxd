@@ -229,6 +229,7 @@ cdef extern from "nl_ring.h" nogil:
     void nl_ring_unregister_fd(nl_ring *ring)
     void nl_ring_close(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
+    int nl_ring_submit(nl_ring *ring)
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
     bint nl_ring_take(nl_ring *ring, uint64_t token, int32_t *result)
     unsigned nl_ring_unsubmitted(const nl_ring *ring)
@@ -246,6 +247,7 @@ cdef extern from "nl_buffers.h" nogil:
         size_t size
         unsigned total
         unsigned limit
+        unsigned offered
         unsigned taken
         unsigned high_water
         uint64_t exhausted
@@ -253,7 +255,8 @@ cdef extern from "nl_buffers.h" nogil:
     int nl_buffers_open(nl_buffers *buffers, nl_ring *ring, unsigned group, size_t size, unsigned total,
                         unsigned limit)
     void nl_buffers_close(nl_buffers *buffers)
-    bint nl_buffers_grow(nl_buffers *buffers)
+    bint nl_buffers_exhausted(nl_buffers *buffers)
+    void nl_buffers_note(nl_buffers *buffers, unsigned length)
     const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)
     void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)
 

@@ -77,6 +77,7 @@ cdef class Ring:
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef int32_t call(self, uint64_t token) except? -1
+    cdef bint submit_sends(self) except -1
     cdef int submit_now(self) except -1
     cdef bint is_owner(self)
     cdef int check_usable(self) except -1

@@ -332,6 +332,17 @@ cdef class Ring:
         """Hand over what is written without waiting, in the middle of a turn."""
         return self.enter(0, 0)
 
+    cdef bint submit_sends(self) except -1:
+        """Hand over what is written, so that a send completes now. Says whether the kernel took everything.
+
+        An error is left for the turn's own enter to meet again and report.
+        """
+        if self.running != PyThread_get_thread_ident():
+            return False
+        with nogil:
+            c.nl_ring_submit(&self.ring)
+        return c.nl_ring_unsubmitted(&self.ring) == 0
+
     cdef int dispatch(self) except -1:
         """Tell the owners of all completions that are there now.
 
@@ -416,8 +427,7 @@ cdef class Ring:
 
     cdef int starve(self, Endpoint endpoint) except -1:
         """The kernel found no buffer for an endpoint's receive: flush it again when there are some."""
-        self.buffers.exhausted += 1
-        if c.nl_buffers_grow(&self.buffers):
+        if c.nl_buffers_exhausted(&self.buffers):
             return endpoint.mark_dirty()
         self.starved.append(endpoint)
         return 0
@@ -425,7 +435,7 @@ cdef class Ring:
     cdef int feed_starved(self) except -1:
         """Re-arm as many waiting receives as there are free buffers, the longest waiting first."""
         cdef Endpoint endpoint
-        cdef unsigned free = self.buffers.total - self.buffers.taken
+        cdef unsigned free = self.buffers.offered - self.buffers.taken
         while free and self.starved:
             endpoint = <Endpoint>self.starved.popleft()
             endpoint.mark_dirty()

@@ -16,12 +16,16 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVarTuple
+
+from netloop._host import Host
 
 __all__ = ["SignalHandlers"]
 
+_Ts = TypeVarTuple("_Ts")
 
-class SignalHandlers:
+
+class SignalHandlers(Host):
     """The signal methods of a loop."""
 
     _previous_wakeup_fd = -1
@@ -30,7 +34,7 @@ class SignalHandlers:
         super().__init__()
         self._signal_handlers: dict[int, tuple[contextvars.Context, Callable[..., object], tuple[Any, ...]]] = {}
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` in the loop when a signal arrives; see asyncio.loop.add_signal_handler.
 
         Raises:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 from asyncio import base_events
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from netloop._host import Host
 from netloop._operation import Connect, Poll
 
 __all__ = ["SocketOperations"]
@@ -15,7 +17,7 @@ __all__ = ["SocketOperations"]
 _T = TypeVar("_T")
 
 
-class SocketOperations:
+class SocketOperations(Host):
     """The sock_ methods of a loop, for non-blocking sockets; see asyncio.loop."""
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
@@ -60,8 +62,7 @@ class SocketOperations:
         self._check_socket(sock)
         rest = memoryview(data).cast("B")
         while rest:
-            part = rest
-            sent = await self._when_ready(sock, lambda part=part: sock.send(part), writing=True)
+            sent = await self._when_ready(sock, functools.partial(sock.send, rest), writing=True)
             rest = rest[sent:]
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
@@ -77,6 +78,6 @@ class SocketOperations:
             await Poll(self, sock.fileno(), writing).future
 
     def _check_socket(self, sock: socket.socket) -> None:
-        base_events._check_ssl_socket(sock)
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -51,6 +51,7 @@ cdef class StreamTransport(Endpoint):
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef Py_ssize_t fill_buffer(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int end_reading(self) except -1
+    cdef int send_now(self) except -1
     cdef int on_sent(self, int res) except -1
     cdef int on_closed(self) except -1
     cdef int begin(self) except -1

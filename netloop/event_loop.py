@@ -12,7 +12,8 @@ import stat
 import threading
 import weakref
 from asyncio import sslproto
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVarTuple
 
 from netloop._listener import Listener
 from netloop._loop import LoopCore
@@ -26,6 +27,8 @@ from netloop._watch import Watch
 
 __all__ = ["EventLoop"]
 
+_Ts = TypeVarTuple("_Ts")
+
 _FIXED_FILES_LIMIT = 65536
 
 # Loops whose ring a forked child inherits and must not touch.
@@ -38,8 +41,8 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
     Args:
         submission_entries: size of the submission queue; a fuller turn takes a system call more.
         completion_entries: size of the completion queue; what exceeds it is kept by the kernel, at a cost.
-        buffer_count: receive buffers to begin with, shared by all connections.
-        buffer_count_max: how many there may be when many connections receive at once; at most 32,768.
+        buffer_count: receive buffers to begin with, shared by all connections. Memory is committed when it is used.
+        buffer_count_max: how many there may be when many connections receive little at once; at most 32,768.
         buffer_size: bytes in a receive buffer, and so the largest piece data_received() is given.
         fixed_files: connections that live in the ring's own table; more of them take plain descriptors. By default as
             many as RLIMIT_NOFILE allows, up to 65,536.
@@ -53,9 +56,9 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
         *,
         submission_entries: int = 512,
         completion_entries: int = 4096,
-        buffer_count: int = 64,
-        buffer_count_max: int = 4096,
-        buffer_size: int = 16384,
+        buffer_count: int = 4,
+        buffer_count_max: int = 1024,
+        buffer_size: int = 128 * 1024,
         fixed_files: int | None = None,
         _faults: FaultPlan | None = None,
     ) -> None:
@@ -135,13 +138,13 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
         rawsock: socket.socket,
         protocol: asyncio.BaseProtocol,
         sslcontext: Any,
-        waiter: asyncio.Future[None] | None = None,
+        waiter: Any = None,
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: asyncio.AbstractServer | None = None,
-        **timeouts: float | None,
+        **timeouts: Any,
     ) -> asyncio.Transport:
         tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
@@ -162,7 +165,7 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
             protocol_factory = self._tls_factory(protocol_factory, sslcontext, timeouts)
         self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog)
 
-    def _tls_factory(self, protocol_factory: Any, sslcontext: Any, timeouts: dict[str, float | None]) -> Any:
+    def _tls_factory(self, protocol_factory: Any, sslcontext: Any, timeouts: dict[str, Any]) -> Any:
         """A factory of protocols that speak TLS below the application's own."""
 
         def factory() -> asyncio.BaseProtocol:
@@ -181,11 +184,11 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
 
     # Watchers ---------------------------------------------------------------------------------------------------
 
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+    def add_reader(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> Any:
         """Call ``callback(*args)`` whenever ``fd`` can be read; see asyncio.loop.add_reader."""
         return self._watch(fd).set_reader(callback, args)
 
-    def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
+    def add_writer(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> Any:
         """Call ``callback(*args)`` whenever ``fd`` can be written; see asyncio.loop.add_writer."""
         return self._watch(fd).set_writer(callback, args)
 

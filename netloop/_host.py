@@ -1,0 +1,27 @@
+"""What the loop's Python parts may expect of the loop they are part of. It exists for the type checker alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = ["Host"]
+
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    from netloop._loop import LoopCore
+
+    class Host(LoopCore, asyncio.BaseEventLoop):
+        """A loop, with those methods of asyncio.BaseEventLoop that typeshed leaves out."""
+
+        def _check_closed(self) -> None: ...
+
+        def _check_running(self) -> None: ...
+
+        async def _ensure_resolved(
+            self, address: Any, *, family: int, type: int, proto: int, loop: asyncio.AbstractEventLoop
+        ) -> list[Any]: ...
+
+else:
+    Host = object
