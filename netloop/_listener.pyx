@@ -4,6 +4,10 @@
 Several single-shot accepts are armed at once. Unlike one multishot accept, each brings the peer's address and names
 the fixed-file slot its connection goes to, so that a full table cannot swallow a connection. When only the table's
 margin is left, an accept asks for a plain descriptor instead.
+
+A connection of one request costs the same either way (connect, 64 bytes there and back, close: 39.8 µs of server CPU
+with single-shot accepts, 38.6 µs with a multishot one, 49.8 µs on uvloop; medians of three interleaved runs, Linux
+6.18), before a multishot one has paid the three system calls that asking for the peer's address then takes.
 """
 
 import ipaddress

@@ -49,7 +49,7 @@ cdef class StreamTransport(Endpoint):
     cdef int receive_data(self, int length, unsigned flags) except -1
     cdef int deliver(self, bytes data) except -1
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
-    cdef Py_ssize_t fill_buffer(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int fill_buffer(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
     cdef int end_reading(self) except -1
     cdef int send_now(self) except -1
     cdef int on_sent(self, int res) except -1

@@ -121,8 +121,9 @@ cdef class StreamTransport(Endpoint):
             self.report(exc, "Error in protocol.connection_made()")
         finally:
             PyContext_Exit(self.context)
-        self.started = True
-        self.mark_dirty()
+            # Whatever came of it, even an exit from the loop: the connection is there and goes on.
+            self.started = True
+            self.mark_dirty()
         return 0
 
     def _begin(self, waiter):
@@ -283,9 +284,12 @@ cdef class StreamTransport(Endpoint):
     cdef int on_received(self, int res, unsigned flags) except -1:
         if not flags & c.IORING_CQE_F_MORE:
             self.receiving = self.receive_cancelled = False
+            if res > 0:
+                # Marked before the protocol is called, because an exit from there must not leave it disarmed.
+                self.mark_dirty()
         if res > 0:
-            self.receive_data(res, flags)
-        elif flags & c.IORING_CQE_F_BUFFER:
+            return self.receive_data(res, flags)
+        if flags & c.IORING_CQE_F_BUFFER:
             c.nl_buffers_take(&self.ring.buffers, flags)
             c.nl_buffers_give(&self.ring.buffers, flags)
         if self.receiving:
@@ -295,7 +299,7 @@ cdef class StreamTransport(Endpoint):
             return self.ring.starve(self)
         if res == 0:
             return self.end_reading()
-        if res > 0 or res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
+        if res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
             return self.mark_dirty()
         return self.fail(OSError(-res, os.strerror(-res)), "Fatal read error on socket transport")
 
@@ -353,32 +357,38 @@ cdef class StreamTransport(Endpoint):
                     if not self.paused:
                         self.loop.call_soon(self._deliver_backlog)
                     break
-                used += self.fill_buffer(data + used, length - used)
+                self.fill_buffer(data, length, &used)
+        except (SystemExit, KeyboardInterrupt):
+            # The loop is left; should it run again, the rest is still to be delivered.
+            if used < length:
+                self.hold_back(PyBytes_FromStringAndSize(<const char *>data + used, length - used))
+                self.loop.call_soon(self._deliver_backlog)
+            raise
         finally:
             PyContext_Exit(self.context)
         return 0
 
-    cdef Py_ssize_t fill_buffer(self, const unsigned char *data, Py_ssize_t length) except -1:
-        """One get_buffer() and buffer_updated(); returns how much it took."""
+    cdef int fill_buffer(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1:
+        """One get_buffer() and buffer_updated() with what comes after the first `used` bytes."""
         cdef Py_buffer view
-        cdef Py_ssize_t used
+        cdef Py_ssize_t part
         cdef str doing = "get_buffer"
         try:
-            memory = self.protocol.get_buffer(length)
+            memory = self.protocol.get_buffer(length - used[0])
             PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
-            used = min(view.len, length)
-            memcpy(view.buf, data, used)
+            part = min(view.len, length - used[0])
+            memcpy(view.buf, data + used[0], part)
             PyBuffer_Release(&view)
-            if not used:
+            if not part:
                 raise RuntimeError("get_buffer() returned an empty buffer")
             doing = "buffer_updated"
-            self.protocol.buffer_updated(used)
+            used[0] += part
+            self.protocol.buffer_updated(part)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self.fail(exc, f"Fatal error: protocol.{doing}() call failed.")
-            return length
-        return used
+        return 0
 
     cdef int end_reading(self) except -1:
         """The peer has sent its last byte."""
@@ -394,6 +404,8 @@ cdef class StreamTransport(Endpoint):
         try:
             keep_open = self.protocol.eof_received()
         except (SystemExit, KeyboardInterrupt):
+            # Its answer is not known, and the question will not be asked again.
+            self.close()
             raise
         except BaseException as exc:
             self.fail(exc, "Fatal error: protocol.eof_received() call failed.")
@@ -407,7 +419,11 @@ cdef class StreamTransport(Endpoint):
     def _deliver_backlog(self):
         """Hand over, in order, what was held back while reading was paused."""
         while self.backlog and not self.paused and self.state < NL_DRAINING:
-            self.deliver(self.backlog.pop(0))
+            try:
+                self.deliver(self.backlog.pop(0))
+            except (SystemExit, KeyboardInterrupt):
+                self.loop.call_soon(self._deliver_backlog)
+                raise
         if self.end_held_back and not self.backlog and not self.paused:
             self.end_held_back = False
             self.end_reading()

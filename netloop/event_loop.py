@@ -31,6 +31,16 @@ _Ts = TypeVarTuple("_Ts")
 
 _FIXED_FILES_LIMIT = 65536
 
+# What the sizes of a loop may be. The queues' limits are the kernel's, which cuts larger ones down to them.
+_SIZES = {
+    "submission_entries": (1, 32768),
+    "completion_entries": (1, 65536),
+    "buffer_count": (1, 32768),
+    "buffer_count_max": (1, 32768),
+    "buffer_size": (1, 1 << 30),
+    "fixed_files": (0, 1 << 20),
+}
+
 # Loops whose ring a forked child inherits and must not touch.
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
@@ -48,6 +58,7 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
             many as RLIMIT_NOFILE allows, up to 65,536.
 
     Raises:
+        ValueError: a size is out of range.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -64,18 +75,17 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
     ) -> None:
         if fixed_files is None:
             fixed_files = min(_FIXED_FILES_LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        sizes = {
+            "submission_entries": submission_entries,
+            "completion_entries": completion_entries,
+            "buffer_count": min(buffer_count, buffer_count_max),
+            "buffer_count_max": buffer_count_max,
+            "buffer_size": buffer_size,
+            "fixed_files": fixed_files,
+        }
+        _check_sizes(sizes)
         try:
-            self._set_up(
-                {
-                    "submission_entries": submission_entries,
-                    "completion_entries": completion_entries,
-                    "buffer_count": buffer_count,
-                    "buffer_count_max": buffer_count_max,
-                    "buffer_size": buffer_size,
-                    "fixed_files": fixed_files,
-                    "faults": _faults,
-                }
-            )
+            self._set_up({**sizes, "faults": _faults})
         except OSError as error:
             raise explain(error.errno or 0) from error
         super().__init__()
@@ -238,6 +248,12 @@ class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoo
         if not self._debug and _is_numeric(host, port):
             return socket.getaddrinfo(host, port, family, type, proto, flags)
         return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+
+
+def _check_sizes(sizes: dict[str, int]) -> None:
+    for name, (least, most) in _SIZES.items():
+        if not least <= sizes[name] <= most:
+            raise ValueError(f"{name} must be from {least} to {most}, not {sizes[name]}")
 
 
 def _fileno(fd: Any) -> int:

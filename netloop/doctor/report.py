@@ -134,7 +134,7 @@ def second_opinion() -> tuple[str, Mapping[str, bool]]:
         return "not asked: `pip install liburing` for a second opinion", {}
     try:
         operations = liburing.probe() or {}
-    except OSError as refused:
+    except (OSError, RuntimeError) as refused:
         return f"refused: {refused}", {}
     version = getattr(liburing, "__version__", "of unknown version")
     return f"liburing bindings {version}", {name.removeprefix("IORING_OP_"): ok for name, ok in operations.items()}
@@ -151,7 +151,7 @@ def _ask(question: Callable[[], Probe], around: Surroundings) -> tuple[Probe, st
         return question(), None
     except Unavailable as refused:
         return {}, str(refused.strerror)
-    except OSError as refused:
+    except (OSError, RuntimeError) as refused:
         return {}, str(explain(refused.errno or 0, surroundings=around).strerror)
     except ImportError as missing:
         return {}, str(missing)

@@ -1,0 +1,103 @@
+"""The claim that data moves by the ring: what a busy echo server asks of the kernel, as strace sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .programs import NETLOOP
+
+CONNECTIONS = 100
+ROUNDS = 50
+MESSAGE = b"0123456789abcdef" * 4
+
+# The server announces the beginning and the end of the traffic by a call that nothing else makes.
+SERVER = f"""
+import asyncio, os, netloop
+
+class Echo(asyncio.Protocol):
+    open = seen = 0
+    def connection_made(self, transport):
+        self.transport = transport
+        Echo.open += 1
+        if Echo.open == {CONNECTIONS}:
+            os.access("/traffic-begins", os.F_OK)
+            for protocol in protocols:
+                protocol.transport.write(b"go")
+    def data_received(self, data):
+        self.transport.write(data)
+        Echo.seen += len(data)
+        if Echo.seen == {CONNECTIONS * ROUNDS * len(MESSAGE)}:
+            os.access("/traffic-ends", os.F_OK)
+    def connection_lost(self, error):
+        Echo.open -= 1
+        if not Echo.open:
+            done.set()
+
+protocols = []
+def factory():
+    protocols.append(Echo())
+    return protocols[-1]
+
+async def main():
+    global done
+    done = asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, backlog={CONNECTIONS})
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await done.wait()
+    server.close()
+
+netloop.run(main())
+"""
+
+
+async def talk(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await reader.readexactly(2) == b"go"
+    for _ in range(ROUNDS):
+        writer.write(MESSAGE)
+        assert await reader.readexactly(len(MESSAGE)) == MESSAGE
+    writer.close()
+    await writer.wait_closed()
+
+
+async def talk_all(port: int) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(talk(port))
+
+
+def calls_during_traffic(trace: str) -> collections.Counter[str]:
+    traffic = trace.partition("/traffic-begins")[2].partition("/traffic-ends")[0]
+    return collections.Counter(re.findall(r"^\d+ +(\w+)\(", traffic, re.MULTILINE))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: apt-get install strace")
+@pytest.mark.limit(90)
+def test_the_ring_moves_the_data(tmp_path: Path) -> None:
+    program, trace = tmp_path / "server.py", tmp_path / "trace"
+    program.write_text(SERVER)
+    server = subprocess.Popen(
+        ["strace", "-f", "-o", str(trace), sys.executable, str(program)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": NETLOOP, "PATH": "/usr/bin:/bin"},
+    )
+    assert server.stdout is not None
+    with server, asyncio.Runner() as runner:
+        try:
+            runner.run(asyncio.wait_for(talk_all(int(server.stdout.readline())), 60))
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
+    calls = calls_during_traffic(trace.read_text())
+    assert calls["io_uring_enter"]
+    forbidden = {"recvfrom", "recvmsg", "recv", "read", "sendto", "sendmsg", "send", "write", "epoll_wait", "poll"}
+    assert not forbidden & calls.keys()
+    assert calls.total() < 0.2 * CONNECTIONS * ROUNDS
