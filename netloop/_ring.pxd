@@ -59,8 +59,6 @@ cdef class Ring:
     cdef size_t buffer_size
     cdef unsigned fixed_files
     cdef bint files_refused
-    cdef bint has_socket_commands
-    cdef bint has_install
     cdef uint64_t stale
     cdef unsigned most_completions
 
@@ -73,7 +71,8 @@ cdef class Ring:
     cdef int dispatch(self) except -1
     cdef int open_buffers(self) except -1
     cdef int starve(self, Endpoint endpoint) except -1
-    cdef bint open_files(self)
+    cdef bint open_files(self) except -1
+    cdef bint can_install(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef int32_t call(self, uint64_t token) except? -1

@@ -12,9 +12,7 @@ import threading
 import time
 from collections import deque
 
-cimport cython
-from libc.errno cimport EAGAIN, EBADR, EBUSY, EEXIST, EINTR
-from libc.string cimport memset
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR
 from posix.time cimport timespec, nanosleep
 
 from netloop cimport _cext as c
@@ -442,11 +440,22 @@ cdef class Ring:
             free -= 1
         return 0
 
-    cdef bint open_files(self):
+    cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""
         if not self.files.total and not self.files_refused:
             self.files_refused = c.nl_files_open(&self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
+            if not self.files_refused and not self.can_install():
+                self.files_refused = True
+                c.nl_files_close(&self.files)
         return not self.files_refused
+
+    cdef bint can_install(self) except -1:
+        """Can a fixed file be given a descriptor (Linux 6.8)? Without that, transports could not offer their socket.
+
+        An empty slot is asked for: a kernel that knows the operation says EBADF, one that does not EINVAL.
+        """
+        c.nl_prep_install(self.call_sqe(), 0, call_token(c.NL_INSTALL))
+        return self.call(call_token(c.NL_INSTALL)) == -EBADF
 
     # The end ----------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ cdef class StreamTransport(Endpoint):
     cdef int step(self, nl_event event) except -1
     cdef release_socket(self)
     cdef int hold_back(self, bytes data) except -1
+    cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int tell_protocol(self, str method) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1

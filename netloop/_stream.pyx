@@ -332,6 +332,13 @@ cdef class StreamTransport(Endpoint):
         self.backlog.append(data)
         return 0
 
+    cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """Keep the rest of what the protocol was being given; it comes before all that is held back."""
+        if self.backlog is None:
+            self.backlog = []
+        self.backlog.insert(0, PyBytes_FromStringAndSize(<const char *>data, length))
+        return 0
+
     cdef int deliver(self, bytes data) except -1:
         if self.buffered:
             return self.fill_buffers(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
@@ -353,7 +360,7 @@ cdef class StreamTransport(Endpoint):
         try:
             while used < length and self.state < NL_DRAINING:
                 if self.paused or not self.buffered:
-                    self.hold_back(PyBytes_FromStringAndSize(<const char *>data + used, length - used))
+                    self.put_back(data + used, length - used)
                     if not self.paused:
                         self.loop.call_soon(self._deliver_backlog)
                     break
@@ -361,7 +368,7 @@ cdef class StreamTransport(Endpoint):
         except (SystemExit, KeyboardInterrupt):
             # The loop is left; should it run again, the rest is still to be delivered.
             if used < length:
-                self.hold_back(PyBytes_FromStringAndSize(<const char *>data + used, length - used))
+                self.put_back(data + used, length - used)
                 self.loop.call_soon(self._deliver_backlog)
             raise
         finally:

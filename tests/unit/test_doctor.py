@@ -74,11 +74,11 @@ def test_an_optional_feature_of_a_later_kernel(tmp_path: Path) -> None:
 
 def test_an_optional_feature_that_this_kernel_should_have(tmp_path: Path) -> None:
     probe = full_probe()
-    probe["operations"]["SEND_ZC"] = False
+    probe["operations"]["FIXED_FD_INSTALL"] = False
     report = examined(probe, surroundings=kernel(tmp_path, "6.18.0"))
     (missing,) = (finding for finding in report.findings if not finding.found)
     assert "built without it or a policy blocks it" in missing.why
-    assert "data is copied" in missing.todo
+    assert "connections are descriptors" in missing.todo
 
 
 @pytest.mark.parametrize(

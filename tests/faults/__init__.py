@@ -1,0 +1,1 @@
+"""Bad input and bad weather, on netloop alone; what might crash runs in a child process."""

@@ -1,0 +1,160 @@
+"""A server with 64 descriptors and 200 clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from loop.helpers import HOST, Echo, Recorder, address_of
+
+from .child import command_for, environment, run_child
+
+CLIENTS = 200
+WINDOW = 2.0
+
+
+class Counting(logging.Handler):
+    """Counts the records of the asyncio logger."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record):
+        self.count += 1
+
+
+def serve(options):
+    """Serve with few descriptors; on each line of stdin tell the processor time, wall time and log lines of a while."""
+    import netloop
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    loop = netloop.EventLoop(**options)
+    counting = Counting()
+    logging.getLogger("asyncio").addHandler(counting)
+    stopped = loop.create_future()
+
+    async def main():
+        server = await loop.create_server(Echo, HOST, 0, backlog=CLIENTS + 10)
+        print(address_of(server)[1], flush=True)
+        await stopped
+        server.close()
+
+    def control():
+        for _ in sys.stdin:
+            wall, processor, lines = time.monotonic(), time.process_time(), counting.count
+            time.sleep(WINDOW)
+            figures = time.monotonic() - wall, time.process_time() - processor, counting.count - lines
+            print(json.dumps(figures), flush=True)
+        loop.call_soon_threadsafe(stopped.set_result, None)
+
+    thread = threading.Thread(target=control)
+    thread.start()
+    loop.run_until_complete(main())
+    thread.join()
+    for _ in range(100):
+        if not loop.statistics().connections:
+            break
+        loop.run_until_complete(asyncio.sleep(0.01))
+    connections = loop.statistics().connections
+    loop.close()
+    return connections
+
+
+@contextlib.contextmanager
+def server_process(options):
+    """The server above and the address it listens on; it ends when its stdin does."""
+    child = subprocess.Popen(
+        command_for(serve, options, seconds=25),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        try:
+            line = child.stdout.readline()
+            assert line, child.stderr.read()
+            yield child, (HOST, int(line))
+        finally:
+            if child.poll() is None and child.stdin.closed is False:
+                child.stdin.close()
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("options", [{}, {"fixed_files": 16}], ids=["default", "small table"])
+def test_the_server_neither_spins_nor_chatters_and_recovers(options):
+    with server_process(options) as (child, address):
+        clients = [socket.create_connection(address, timeout=10) for _ in range(CLIENTS)]
+        for number, client in enumerate(clients):
+            client.sendall(b"%04d" % number)
+        time.sleep(0.3)
+        child.stdin.write("measure\n")
+        child.stdin.flush()
+        wall, processor, lines = json.loads(child.stdout.readline())
+        assert processor < wall / 4
+        assert lines <= wall + 1
+        for number, client in enumerate(clients):
+            assert client.recv(100) == b"%04d" % number
+            client.close()
+        for number in range(20):
+            with socket.create_connection(address, timeout=10) as client:
+                client.sendall(b"%04d" % number)
+                assert client.recv(100) == b"%04d" % number
+        child.stdin.close()
+        assert child.stdout.readline().strip() == "0"
+        assert child.wait(10) == 0, child.stderr.read()
+
+
+def connect_without_descriptors():
+    """Connect until no descriptor is left; the last error's number, and whether all works again afterwards."""
+    import netloop
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        sockets, error = [], None
+        server = await loop.create_server(Echo, HOST, 0)
+        try:
+            while True:
+                sockets.append(socket.socket())
+        except OSError:
+            pass
+        try:
+            _, protocol = await asyncio.wait_for(loop.create_connection(Recorder, *address_of(server)), 2)
+            protocol.transport.abort()
+            await protocol.lost
+        except OSError as caught:
+            error = caught.errno
+        for sock in sockets:
+            sock.close()
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        client.transport.write(b"again")
+        answer = await client.until_received(5)
+        client.transport.close()
+        await client.lost
+        server.close()
+        await server.wait_closed()
+        return error, answer == b"again"
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    return netloop.run(main())
+
+
+def test_a_client_is_told_and_the_loop_recovers():
+    error, again = run_child(connect_without_descriptors)
+    assert error in (None, 24)  # EMFILE
+    assert again

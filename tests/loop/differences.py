@@ -1,0 +1,116 @@
+"""Where a loop departs from what a test asks, and why.
+
+A test is written for the behaviour asyncio documents and shows. A loop that lacks or changes it is listed here, and
+only here: the entry is expected to fail, so that it is noticed when it no longer does. What would hang, crash the
+process or disturb later tests is skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Why one loop is not expected to pass a test, and whether the test must not even be tried."""
+
+    reason: str
+    skip: bool = False
+
+
+def fails(reason: str) -> Difference:
+    """The test is run and must fail."""
+    return Difference(reason)
+
+
+def skipped(reason: str) -> Difference:
+    """The test is not run."""
+    return Difference(reason, skip=True)
+
+
+NO_CALLBACK_CHECK = "callbacks are not checked in debug mode"
+OWN_HANDLES = "handles only look like asyncio's"
+NO_ATTRIBUTES = "transports take no attributes"
+NOT_RESTORED = "the handlers of removed signals are not restored"
+RETURNS_NONE = "remove_reader and remove_writer return None"
+RAISES_WHEN_CLOSED = "a transport that is gone raises RuntimeError instead of ignoring the call"
+
+# loop name → "module::test" or "module::test[parameters without the loop]" → difference
+DIFFERENCES: dict[str, dict[str, Difference]] = {
+    "asyncio": {
+        "test_write::test_a_buffer_may_be_reused_after_write[5000000]": fails(
+            "from Python 3.12 on what the kernel does not take at once is held, not copied"
+        ),
+    },
+    "uvloop": {
+        "test_callbacks::test_a_coroutine_function_is_refused_in_debug_mode": skipped(NO_CALLBACK_CHECK),
+        "test_callbacks::test_something_not_callable_is_refused_in_debug_mode": skipped(NO_CALLBACK_CHECK),
+        "test_executor::test_the_default_executor_must_be_a_thread_pool": skipped("any object is taken"),
+        "test_executor::test_shutdown_gives_up_after_its_timeout": skipped("the timeout has no effect"),
+        "test_handles::test_it_is_a_handle": fails(OWN_HANDLES),
+        "test_handles::test_timers_are_timer_handles": fails(OWN_HANDLES),
+        "test_handles::test_timers_compare_by_their_deadlines": fails("timer handles have no order"),
+        "test_handles::test_get_context": fails("handles have no get_context"),
+        "test_names::test_getaddrinfo[('fe80::1%lo',80)-{'type':<SocketKind.SOCK_STREAM:1>}]": fails(
+            "the scope of a link-local address is lost"
+        ),
+        "test_server::test_wait_closed_waits_for_the_connections": fails("wait_closed returns at once"),
+        "test_server::test_a_server_can_end_its_connections": fails("no close_clients and no abort_clients"),
+        "test_server::test_keep_alive": fails("create_server does not take keep_alive"),
+        "test_signals::test_removing_a_handler_restores_the_default": skipped(NOT_RESTORED),
+        "test_signals::test_closing_the_loop_removes_the_handlers": skipped(NOT_RESTORED),
+        "test_signals::test_a_signal_before_the_loop_runs_is_handled_when_it_does": skipped(
+            "a signal is seen only while the loop runs"
+        ),
+        "test_signals::test_an_exception_of_a_plain_python_handler_leaves_the_loop": skipped(
+            "exceptions other than KeyboardInterrupt go to the exception handler"
+        ),
+        "test_signals::test_an_interrupt_in_a_protocol_ends_the_run_and_the_loop_runs_again": skipped(
+            "an interrupt in data_received closes the transport and the loop runs on"
+        ),
+        "test_subclassing::test_a_transport_takes_attributes": fails(NO_ATTRIBUTES),
+        "test_subclassing::test_an_assigned_write_is_what_streams_use": fails(NO_ATTRIBUTES),
+        "test_lifetime::test_a_loop_that_is_never_closed_is_collected_with_a_warning": skipped(
+            "it warns only in debug mode, and its descriptors stay open"
+        ),
+        "test_client::test_happy_eyeballs_reaches_the_address_that_answers": fails("no happy eyeballs"),
+        "test_client::test_refused": fails("the error does not name the address"),
+        "test_protocol::test_the_transport_is_an_asyncio_transport": fails("transports only look like asyncio's"),
+        "test_protocol::test_an_exception_in_a_buffered_protocol_ends_the_connection[get_buffer]": fails(
+            "an exception in get_buffer becomes a RuntimeError"
+        ),
+        "test_write::test_types_that_may_not_be_written[NoneType]": fails("write(None) is ignored"),
+        "test_write::test_a_buffer_may_be_reused_after_write[5000000]": fails("a buffer is held until it is sent"),
+        "test_flow_control::test_the_default_water_marks": fails("the low-water mark is 16 bytes"),
+        "test_flow_control::test_pausing_in_connection_made": fails("the pause is forgotten"),
+        "test_closing::test_a_peer_that_closes_while_we_keep_data_for_it": fails(RAISES_WHEN_CLOSED),
+        "test_closing::test_writing_after_the_end_does_nothing": fails(RAISES_WHEN_CLOSED),
+        "test_tls::test_connect_accepted_socket_over_tls": skipped("it returns its own protocol and hangs in close"),
+        "test_watchers::test_a_reader_is_called_when_there_is_data": fails(RETURNS_NONE),
+        "test_watchers::test_a_writer_is_called_while_there_is_room": fails(RETURNS_NONE),
+        "test_watchers::test_reader_and_writer_on_one_descriptor": fails(RETURNS_NONE),
+        "test_watchers::test_removing_what_is_not_there": fails(RETURNS_NONE),
+        "test_watchers::test_descriptor_numbers_and_objects_are_the_same": fails(RETURNS_NONE),
+    },
+    "netloop": {},
+}
+
+if sys.version_info < (3, 12):
+    del DIFFERENCES["asyncio"]["test_write::test_a_buffer_may_be_reused_after_write[5000000]"]
+
+if sys.version_info >= (3, 13):
+    for test in (
+        "test_an_eager_task_starts_at_once",
+        "test_gather_and_task_groups_with_eager_tasks",
+        "test_an_exception_in_an_eager_step",
+    ):
+        DIFFERENCES["uvloop"][f"test_tasks::{test}"] = skipped("the factory is handed an argument it does not take")
+
+
+def difference_of(loop_name: str, module: str, function: str, test: str) -> Difference | None:
+    """The entry for a test, looked up with its parameters first; ``test`` is the name with its parameters."""
+    table = DIFFERENCES.get(loop_name, {})
+    parameters = test.partition("[")[2].removesuffix("]")
+    others = "-".join(part for part in parameters.split("-") if part != loop_name)
+    return table.get(f"{module}::{function}[{others}]") or table.get(f"{module}::{function}")

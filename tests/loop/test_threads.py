@@ -1,0 +1,268 @@
+"""A loop and several threads: waking it, moving it, several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+
+import pytest
+
+from .helpers import Echo, Recorder, address_of, eventually, serving
+
+
+class LoopThread:
+    """Runs a loop forever in a thread of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.started = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.loop.call_soon(self.started.set)
+        self.loop.run_forever()
+
+    def __enter__(self) -> LoopThread:
+        self.thread.start()
+        assert self.started.wait(10)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def in_thread(function):
+    """Run a function in a new thread; return its result or raise what it raised."""
+    outcome = []
+
+    def call():
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:  # handed to the caller's thread
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+async def test_all_callbacks_of_all_threads_arrive_in_each_threads_order(loop):
+    seen = []
+
+    def feed(name):
+        for number in range(1000):
+            loop.call_soon_threadsafe(seen.append, (name, number))
+
+    threads = [threading.Thread(target=feed, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    await eventually(lambda: len(seen) == 8000)
+    for thread in threads:
+        thread.join()
+    for name in range(8):
+        assert [number for who, number in seen if who == name] == list(range(1000))
+
+
+async def test_an_idle_loop_is_woken(loop):
+    for _ in range(20):
+        woken = loop.create_future()
+        thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(woken.set_result, None))  # noqa: B023
+        loop.call_later(0.002, thread.start)
+        await woken
+        thread.join()
+
+
+async def test_a_threadsafe_callback_from_the_loops_own_thread(loop):
+    seen = []
+    loop.call_soon_threadsafe(seen.append, 1)
+    loop.call_soon(seen.append, 2)
+    loop.call_soon_threadsafe(seen.append, 3)
+    await eventually(lambda: len(seen) == 3)
+    assert [value for value in seen if value != 2] == [1, 3]
+
+
+async def test_a_threadsafe_callback_can_be_cancelled(loop):
+    seen = []
+    handle = loop.call_soon_threadsafe(seen.append, "cancelled")
+    loop.call_soon_threadsafe(seen.append, "kept")
+    handle.cancel()
+    await eventually(lambda: seen)
+    assert seen == ["kept"]
+
+
+def test_a_threadsafe_callback_waits_for_a_loop_that_does_not_run_yet(loop):
+    seen = []
+    in_thread(lambda: loop.call_soon_threadsafe(seen.append, 1))
+    assert seen == []
+    loop.run_until_complete(eventually(lambda: seen))
+
+
+def test_many_wake_ups_before_the_first_run_do_not_block(loop):
+    seen = []
+    in_thread(lambda: [loop.call_soon_threadsafe(seen.append, number) for number in range(100_000)])
+    loop.run_until_complete(eventually(lambda: len(seen) == 100_000))
+
+
+def test_run_coroutine_threadsafe(loop):
+    async def work(value):
+        await asyncio.sleep(0.001)
+        if value is None:
+            raise ValueError("none")
+        return threading.get_ident(), value
+
+    with LoopThread(loop) as running:
+        future = asyncio.run_coroutine_threadsafe(work(7), loop)
+        assert future.result(10) == (running.thread.ident, 7)
+        with pytest.raises(ValueError, match="none"):
+            asyncio.run_coroutine_threadsafe(work(None), loop).result(10)
+
+
+def test_a_coroutine_of_another_thread_can_be_cancelled(loop):
+    with LoopThread(loop):
+        future = asyncio.run_coroutine_threadsafe(asyncio.sleep(1000), loop)
+        assert future.cancel()
+
+        async def others():
+            await asyncio.sleep(0)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+        deadline = time.monotonic() + 10
+        while asyncio.run_coroutine_threadsafe(others(), loop).result(10) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not asyncio.run_coroutine_threadsafe(others(), loop).result(10)
+
+
+async def echo_once(payload: bytes) -> bytes:
+    """Connect to a new echo server, send, and return the answer."""
+    loop = asyncio.get_running_loop()
+    async with serving(Echo) as (server, _):
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        client.transport.write(payload)
+        answer = await client.until_received(len(payload))
+        client.transport.close()
+        await client.lost
+        return answer
+
+
+def test_a_loop_made_here_runs_in_another_thread(new_loop):
+    loop = new_loop()
+
+    def work():
+        try:
+            return loop.run_until_complete(echo_once(b"elsewhere"))
+        finally:
+            loop.close()
+
+    assert in_thread(work) == b"elsewhere"
+
+
+def test_a_loop_made_in_another_thread_runs_here(new_loop):
+    loop = in_thread(new_loop)
+    assert loop.run_until_complete(echo_once(b"here")) == b"here"
+
+
+def test_a_loop_that_ran_in_one_thread_runs_in_the_next_or_says_why_not(new_loop):
+    loop = new_loop()
+    assert in_thread(lambda: loop.run_until_complete(echo_once(b"one"))) == b"one"
+    try:
+        assert in_thread(lambda: loop.run_until_complete(echo_once(b"two"))) == b"two"
+    except RuntimeError as error:
+        assert "thread" in str(error)
+    loop.close()
+
+
+def test_a_connection_lives_on_when_its_loop_moves_to_another_thread(new_loop):
+    loop = new_loop()
+
+    async def open_connection():
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        return server, client
+
+    async def use_connection(server, client):
+        client.transport.write(b"moved")
+        answer = await client.until_received(5)
+        client.transport.close()
+        await client.lost
+        server.close()
+        await server.wait_closed()
+        return answer
+
+    server, client = in_thread(lambda: loop.run_until_complete(open_connection()))
+    using = use_connection(server, client)
+    try:
+        assert loop.run_until_complete(using) == b"moved"
+    except RuntimeError as error:
+        assert "thread" in str(error)
+        using.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # nobody is left who could close the connection
+            loop.close()
+            del server, client, using, error
+            gc.collect()
+
+
+def test_loops_of_several_threads_work_at_once(new_loop):
+    answers = {}
+
+    def work(name):
+        loop = new_loop()
+        try:
+            payload = f"thread {name}".encode() * 1000
+            for _ in range(10):
+                answers[name] = loop.run_until_complete(echo_once(payload)) == payload
+        finally:
+            loop.close()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == dict.fromkeys(range(6), True)
+
+
+def test_debug_mode_refuses_call_soon_from_another_thread(loop):
+    async def main():
+        for call in (lambda: loop.call_soon(print), lambda: loop.call_later(1, print), lambda: loop.call_at(1, print)):
+            with pytest.raises(RuntimeError, match=r"[Nn]on-thread-safe"):
+                await asyncio.to_thread(call)
+
+    loop.set_debug(True)
+    loop.run_until_complete(main())
+
+
+def test_a_second_thread_cannot_run_a_running_loop(loop):
+    with LoopThread(loop), pytest.raises(RuntimeError, match="already running"):
+        loop.run_forever()
+
+
+def test_threads_that_go_on_calling_while_the_loop_closes_get_an_error(new_loop):
+    loop = new_loop()
+    begun = threading.Event()
+    outcome = []
+
+    def feed():
+        try:
+            for _ in range(10_000_000):
+                loop.call_soon_threadsafe(int)
+                begun.set()
+        except RuntimeError as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    assert begun.wait(10)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    thread.join()
+    assert outcome and "closed" in outcome[0]
