@@ -1,20 +1,13 @@
-from netloop._cext cimport nl_event, nl_file, nl_state
+from netloop._cext cimport nl_file
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport Outbox
-from netloop._ring cimport Endpoint
+from netloop._transport cimport Transport
 
 
-cdef class StreamTransport(Endpoint):
-    cdef LoopCore loop
-    cdef object protocol
-    cdef object context
+cdef class StreamTransport(Transport):
     cdef object server
-    cdef dict extra
     cdef object sock
     cdef nl_file file
-    cdef nl_state state
-    cdef object error
-    cdef int ignored_writes
 
     cdef bint started
     cdef bint buffered
@@ -30,19 +23,10 @@ cdef class StreamTransport(Endpoint):
     cdef bint send_cancelled
     cdef bint write_ended
     cdef bint shutting_down
-    cdef bint protocol_paused
-    cdef Py_ssize_t high_water
-    cdef Py_ssize_t low_water
     cdef object empty_waiter
 
-    cdef dict __dict__
-    cdef object __weakref__
-
-    cdef int step(self, nl_event event) except -1
-    cdef release_socket(self)
     cdef int hold_back(self, bytes data) except -1
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int tell_protocol(self, str method) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1
     cdef int flush_close(self) except -1
@@ -64,10 +48,6 @@ cdef class StreamTransport(Endpoint):
         return 0
 
     cdef int accept_write(self, bytes piece) except -1
-    cdef int pause_writing_if_full(self) except -1
-    cdef int resume_writing_if_drained(self) except -1
-    cdef int fail(self, object exc, str message) except -1
-    cdef int lose(self, object exc) except -1
 
 
 cdef StreamTransport new_stream(LoopCore loop, nl_file file, object sock, object protocol, object context,

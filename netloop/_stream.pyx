@@ -9,7 +9,6 @@ of the application only change the fields and mark the transport dirty.
 import asyncio
 import os
 import sys
-import warnings
 from asyncio import constants, futures, transports, trsock
 from asyncio.log import logger
 
@@ -20,8 +19,10 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from netloop cimport _cext as c
-from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
 from netloop._fixed_socket cimport FixedSocket
+
+from netloop._transport import STATE_NAMES
 
 
 cdef extern from "Python.h":
@@ -30,12 +31,10 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
 
 cdef enum:
-    HIGH_WATER = 64 * 1024
     # An outbox of this size is not kept until the turn's end.
     SEND_NOW = 16 * 1024
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
-cdef int ignored_writes_logged = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 cdef bint server_counts_transports = sys.version_info >= (3, 13)
 
 
@@ -53,17 +52,10 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
                                 object server, dict extra):
     """A transport over an open, connected stream socket; begin() starts it."""
     cdef StreamTransport transport = StreamTransport.__new__(StreamTransport)
-    transport.loop = loop
     transport.file = file
     transport.sock = sock
-    transport.context = context
-    transport.extra = extra
     transport.outbox = Outbox()
-    transport.high_water, transport.low_water = HIGH_WATER, HIGH_WATER // 4
-    transport.state = NL_CLOSED  # until the table has it, there is nothing to close
-    transport.set_protocol(protocol)
-    loop.ring.attach(transport)
-    transport.state = NL_OPEN
+    transport.set_up(loop, protocol, context, extra)
     loop.connections += 1
     if server is not None:
         transport.server = server
@@ -74,7 +66,7 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
     return transport
 
 
-cdef class StreamTransport(Endpoint):
+cdef class StreamTransport(Transport):
     """asyncio.Transport over a stream socket, driven by the ring."""
 
     _start_tls_compatible = True
@@ -85,42 +77,18 @@ cdef class StreamTransport(Endpoint):
         return StreamInterface
 
     def __repr__(self):
-        names = {NL_OPEN: "open", NL_HALF_CLOSED: "half closed", NL_DRAINING: "draining",
-                 NL_CANCELLING: "cancelling", NL_CLOSING: "closing", NL_CLOSED: "closed"}
         kind = "slot" if self.file.flag else "fd"
-        return (f"<StreamTransport {names[self.state]} {kind}={self.file.number} "
+        return (f"<StreamTransport {STATE_NAMES[self.state]} {kind}={self.file.number} "
                 f"read={'armed' if self.receiving else 'idle'} "
                 f"write=<{'in flight' if self.sending else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
 
-    def __del__(self):
-        if self.state == NL_CLOSED:
-            return
-        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        self.release_socket()
-
     # Life cycle -------------------------------------------------------------------------------------------------
-
-    cdef int step(self, c.nl_event event) except -1:
-        """Move on in the life cycle (cext/nl_lifecycle.h)."""
-        self.state = c.nl_next_state(self.state, event)
-        if self.attached:
-            self.mark_dirty()
-        else:
-            # The loop was closed before its transport: nothing is in flight any more, and nobody will flush.
-            self.release_socket()
-        return 0
 
     cdef int begin(self) except -1:
         """Tell the protocol, then start to receive."""
-        PyContext_Enter(self.context)
         try:
-            self.protocol.connection_made(self)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report(exc, "Error in protocol.connection_made()")
+            self.tell_made()
         finally:
-            PyContext_Exit(self.context)
             # Whatever came of it, even an exit from the loop: the connection is there and goes on.
             self.started = True
             self.mark_dirty()
@@ -136,51 +104,19 @@ cdef class StreamTransport(Endpoint):
         if self.state < NL_DRAINING:
             self.step(c.NL_ON_CLOSE)
 
-    def abort(self):
-        """Close at once; what was not sent yet is lost. See asyncio.WriteTransport.abort."""
-        self.lose(None)
+    cdef int discard(self) except -1:
+        return 0 if self.sending else self.outbox.clear()
 
-    def _force_close(self, exc):
-        self.lose(exc)
-
-    def is_closing(self):
-        """Has close() or abort() been called, or was the connection lost?"""
-        return self.state >= NL_DRAINING
-
-    cdef int lose(self, object exc) except -1:
-        if self.state >= NL_CANCELLING:
-            return 0
-        self.error = exc
-        if not self.sending:
-            self.outbox.clear()
-        return self.step(c.NL_ON_ABORT)
-
-    cdef int fail(self, object exc, str message) except -1:
-        """The connection cannot go on."""
-        if not isinstance(exc, OSError):
-            self.report(exc, message)
-        elif self.loop._debug:
-            logger.debug("%r: %s", self, message, exc_info=exc)
-        return self.lose(exc)
-
-    def _fatal_error(self, exc, message="Fatal error on transport"):
-        self.fail(exc, message)
-
-    def report(self, exc, message):
-        """Tell the loop's exception handler of an error in the protocol."""
-        self.loop.call_exception_handler(
-            {"message": message, "exception": exc, "transport": self, "protocol": self.protocol})
-
-    cdef release_socket(self):
+    cdef int release(self) except -1:
         self.state = NL_CLOSED
         if isinstance(self.sock, FixedSocket):
             (<FixedSocket>self.sock).release()
         elif self.sock is not None:
             self.sock.close()
+        return 0
 
     cdef int on_closed(self) except -1:
         """The file is closed: nothing of this connection is left but to say so."""
-        cdef object protocol = self.protocol
         cdef object server = self.server
         self.step(c.NL_ON_FILE_CLOSED)
         if self.file.flag:
@@ -189,16 +125,9 @@ cdef class StreamTransport(Endpoint):
         self.loop.connections -= 1
         self.outbox.clear()
         self.backlog = self.server = None
-        PyContext_Enter(self.context)
         try:
-            protocol.connection_lost(self.error)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report(exc, "Error in protocol.connection_lost()")
+            self.tell_lost()
         finally:
-            PyContext_Exit(self.context)
-            self.protocol = self.error = None
             if self.empty_waiter is not None and not self.empty_waiter.done():
                 self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
             if server is not None:
@@ -499,10 +428,7 @@ cdef class StreamTransport(Endpoint):
         if not PyBytes_GET_SIZE(piece):
             return 0
         if self.state >= NL_DRAINING:
-            self.ignored_writes += 1
-            if self.ignored_writes > ignored_writes_logged:
-                logger.warning("socket.send() raised exception: write() on a transport that is closed")
-            return 0
+            return self.ignore_write()
         self.outbox.add(piece)
         self.mark_dirty()
         if self.outbox.size >= SEND_NOW and not self.sending:
@@ -538,50 +464,8 @@ cdef class StreamTransport(Endpoint):
     def can_write_eof(self):
         return True
 
-    cdef int pause_writing_if_full(self) except -1:
-        if self.protocol_paused or self.outbox.size <= self.high_water:
-            return 0
-        self.protocol_paused = True
-        return self.tell_protocol("pause_writing")
-
-    cdef int resume_writing_if_drained(self) except -1:
-        if not self.protocol_paused or self.outbox.size > self.low_water:
-            return 0
-        self.protocol_paused = False
-        PyContext_Enter(self.context)
-        try:
-            self.tell_protocol("resume_writing")
-        finally:
-            PyContext_Exit(self.context)
-        return 0
-
-    cdef int tell_protocol(self, str method) except -1:
-        try:
-            getattr(self.protocol, method)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report(exc, f"protocol.{method}() failed")
-        return 0
-
-    def get_write_buffer_size(self):
-        """Bytes accepted by write() that the kernel has not taken yet."""
-        return 0 if self.state >= NL_CANCELLING else self.outbox.size
-
-    def get_write_buffer_limits(self):
-        """The water marks (low, high) of the write buffer, in bytes."""
-        return (self.low_water, self.high_water)
-
-    def set_write_buffer_limits(self, high=None, low=None):
-        """Set the water marks, in bytes; see asyncio.WriteTransport.set_write_buffer_limits."""
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high_water, self.low_water = high, low
-        self.pause_writing_if_full()
+    cdef Py_ssize_t unsent(self) noexcept:
+        return self.outbox.size
 
     def _make_empty_waiter(self):
         if self.empty_waiter is not None:
@@ -598,11 +482,8 @@ cdef class StreamTransport(Endpoint):
 
     def set_protocol(self, protocol):
         """Change the protocol; see asyncio.BaseTransport.set_protocol."""
-        self.protocol = protocol
+        Transport.set_protocol(self, protocol)
         self.buffered = isinstance(protocol, BufferedProtocol)
-
-    def get_protocol(self):
-        return self.protocol
 
     def get_extra_info(self, name, default=None):
         """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
@@ -624,18 +505,6 @@ cdef class StreamTransport(Endpoint):
     def _own_descriptor(self, int descriptor):
         """Keep the loop's watchers off a descriptor of this connection."""
         self.loop._transports[descriptor] = self
-
-    @property
-    def _protocol(self):
-        return self.protocol
-
-    @property
-    def _loop(self):
-        return self.loop
-
-    @property
-    def _protocol_paused(self):
-        return self.protocol_paused
 
 
 def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):

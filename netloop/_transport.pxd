@@ -1,0 +1,35 @@
+from netloop._cext cimport nl_event, nl_state
+from netloop._loop cimport LoopCore
+from netloop._ring cimport Endpoint
+
+cdef enum:
+    HIGH_WATER = 64 * 1024
+
+
+cdef class Transport(Endpoint):
+    cdef LoopCore loop
+    cdef object protocol
+    cdef object context
+    cdef dict extra
+    cdef nl_state state
+    cdef object error
+    cdef int ignored_writes
+    cdef bint protocol_paused
+    cdef Py_ssize_t high_water
+    cdef Py_ssize_t low_water
+    cdef dict __dict__
+    cdef object __weakref__
+
+    cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1
+    cdef int step(self, nl_event event) except -1
+    cdef Py_ssize_t unsent(self) noexcept
+    cdef int discard(self) except -1
+    cdef int release(self) except -1
+    cdef int lose(self, object exc) except -1
+    cdef int fail(self, object exc, str message) except -1
+    cdef int ignore_write(self) except -1
+    cdef int tell_made(self) except -1
+    cdef int tell_lost(self) except -1
+    cdef int tell_flow(self, str method) except -1
+    cdef int pause_writing_if_full(self) except -1
+    cdef int resume_writing_if_drained(self) except -1
