@@ -7,7 +7,9 @@ kernel has said that it is done with it.
 
 import os
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR
+from libc.stdint cimport uint64_t
 
 from netloop cimport _cext as c
 from netloop._address cimport encode_address
@@ -102,3 +104,24 @@ cdef class Poll(Operation):
     cdef int prepare(self) except -1:
         c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), self.events, self.token(c.NL_SINGLE, 0))
         return 0
+
+
+cdef class ReadFile(Operation):
+    """Reading from a place in a regular file; the result is bytes, fewer than asked for at the file's end."""
+
+    cdef bytes data
+    cdef unsigned length
+    cdef uint64_t offset
+
+    def __init__(self, loop, int fd, uint64_t offset, unsigned length):
+        self.data = PyBytes_FromStringAndSize(NULL, length)
+        self.offset, self.length = offset, length
+        self.start(loop, fd)
+
+    cdef int prepare(self) except -1:
+        c.nl_prep_read(self.sqe(), c.nl_descriptor(self.fd), PyBytes_AS_STRING(self.data), self.length, self.offset,
+                       self.token(c.NL_SINGLE, 0))
+        return 0
+
+    cdef object result(self, int res):
+        return self.data if <unsigned>res == self.length else self.data[:res]

@@ -23,7 +23,9 @@ cdef class StreamTransport(Transport):
     cdef bint send_cancelled
     cdef bint write_ended
     cdef bint shutting_down
-    cdef object empty_waiter
+    cdef bint sendfile_active
+    cdef object drain_waiter
+    cdef Py_ssize_t drain_limit
 
     cdef int hold_back(self, bytes data) except -1
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
@@ -43,7 +45,7 @@ cdef class StreamTransport(Transport):
     cdef inline int check_writable(self) except -1:
         if self.write_ended:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if self.empty_waiter is not None:
+        if self.sendfile_active:
             raise RuntimeError("unable to write; sendfile is in progress")
         return 0
 

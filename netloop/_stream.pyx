@@ -70,7 +70,7 @@ cdef class StreamTransport(Transport):
     """asyncio.Transport over a stream socket, driven by the ring."""
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.FALLBACK
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     @property
     def __class__(self):
@@ -128,8 +128,8 @@ cdef class StreamTransport(Transport):
         try:
             self.tell_lost()
         finally:
-            if self.empty_waiter is not None and not self.empty_waiter.done():
-                self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            if self.drain_waiter is not None and not self.drain_waiter.done():
+                self.drain_waiter.set_exception(ConnectionError("Connection is closed by peer"))
             if server is not None:
                 if server_counts_transports:
                     server._detach(self)
@@ -401,8 +401,10 @@ cdef class StreamTransport(Transport):
         if self.outbox.size or self.state != NL_OPEN:
             self.mark_dirty()
         self.resume_writing_if_drained()
-        if self.empty_waiter is not None and not self.outbox.size and not self.empty_waiter.done():
-            self.empty_waiter.set_result(None)
+        if self.drain_waiter is not None and self.outbox.size <= self.drain_limit:
+            waiter, self.drain_waiter = self.drain_waiter, None
+            if not waiter.done():
+                waiter.set_result(None)
         return 0
 
     def write(self, data):
@@ -467,16 +469,34 @@ cdef class StreamTransport(Transport):
     cdef Py_ssize_t unsent(self) noexcept:
         return self.outbox.size
 
-    def _make_empty_waiter(self):
-        if self.empty_waiter is not None:
-            raise RuntimeError("Empty waiter is already set")
-        self.empty_waiter = self.loop.create_future()
-        if not self.outbox.size:
-            self.empty_waiter.set_result(None)
-        return self.empty_waiter
+    # Sending files ----------------------------------------------------------------------------------------------
 
-    def _reset_empty_waiter(self):
-        self.empty_waiter = None
+    def _begin_sendfile(self):
+        """From now on write() is refused."""
+        if self.sendfile_active:
+            raise RuntimeError("sendfile is in progress already")
+        self.sendfile_active = True
+
+    def _end_sendfile(self):
+        self.sendfile_active = False
+        self.drain_waiter = None
+
+    async def _send_part(self, bytes part, Py_ssize_t limit):
+        """Send a part of a file, and wait until no more than `limit` bytes are left to send."""
+        self.outbox.add(part)
+        self.mark_dirty()
+        if not self.sending:
+            self.send_now()
+        await self._drained(limit)
+
+    async def _drained(self, Py_ssize_t limit):
+        """Wait until no more than `limit` bytes are left to send."""
+        if self.state >= NL_CANCELLING:
+            raise ConnectionError("Connection is closed by peer")
+        if self.outbox.size > limit:
+            self.drain_limit = limit
+            self.drain_waiter = self.loop.create_future()
+            await self.drain_waiter
 
     # Protocol and extra information -----------------------------------------------------------------------------
 

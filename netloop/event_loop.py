@@ -18,6 +18,7 @@ from typing import Any, TypeVarTuple
 from netloop._listener import Listener
 from netloop._loop import LoopCore
 from netloop._ring import FaultPlan
+from netloop._sendfile import SendFile
 from netloop._signals import SignalHandlers
 from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
@@ -45,7 +46,7 @@ _SIZES = {
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 
-class EventLoop(SignalHandlers, SocketOperations, LoopCore, asyncio.BaseEventLoop):
+class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.BaseEventLoop):
     """An asyncio event loop on an io_uring of its own.
 
     Args:

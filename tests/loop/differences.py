@@ -29,6 +29,7 @@ def skipped(reason: str) -> Difference:
     return Difference(reason, skip=True)
 
 
+NO_SENDFILE = "loop.sendfile is not there"
 NO_CALLBACK_CHECK = "callbacks are not checked in debug mode"
 OWN_HANDLES = "handles only look like asyncio's"
 NO_ATTRIBUTES = "transports take no attributes"
@@ -55,6 +56,14 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_names::test_getaddrinfo[('fe80::1%lo',80)-{'type':<SocketKind.SOCK_STREAM:1>}]": fails(
             "the scope of a link-local address is lost"
         ),
+        "test_sendfile::test_a_part_of_a_file": fails(NO_SENDFILE),
+        "test_sendfile::test_a_file_without_a_descriptor": fails(NO_SENDFILE),
+        "test_sendfile::test_writing_meanwhile_is_refused": fails(NO_SENDFILE),
+        "test_sendfile::test_a_file_that_becomes_shorter": fails(NO_SENDFILE),
+        "test_sendfile::test_a_transfer_that_is_cancelled": fails(NO_SENDFILE),
+        "test_sendfile::test_a_peer_that_leaves": fails(NO_SENDFILE),
+        "test_sendfile::test_a_transport_that_is_closing": fails(NO_SENDFILE),
+        "test_sendfile::test_the_same_protocol_goes_on_afterwards": fails(NO_SENDFILE),
         "test_server::test_wait_closed_waits_for_the_connections": fails("wait_closed returns at once"),
         "test_server::test_a_server_can_end_its_connections": fails("no close_clients and no abort_clients"),
         "test_server::test_keep_alive": fails("create_server does not take keep_alive"),

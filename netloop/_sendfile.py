@@ -1,0 +1,64 @@
+"""loop.sendfile() over the ring: file reads and sends that overlap.
+
+The next part is read while the last one is being sent. A part in the page cache is read in the system call that submits
+the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
+
+Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leaves ends the transfer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import stat
+from typing import Any
+
+from netloop._operation import ReadFile
+
+__all__ = ["SendFile"]
+
+# Read and sent at a time, bytes: what a send covers at most, so that a part is one send.
+PART = 256 * 1024
+
+
+class SendFile:
+    """The part of a loop that sends files."""
+
+    async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sendfile.
+
+        Raises:
+            SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
+            ConnectionError: the connection was lost; what was sent until then is not known.
+        """
+        descriptor, size = _regular_file(file)
+        end = size if count is None else min(size, offset + count)
+        sent = 0
+        transport._begin_sendfile()
+        try:
+            await transport._drained(0)
+            while offset + sent < end:
+                part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent)).future
+                if not part:
+                    break  # the file has become shorter
+                await transport._send_part(part, PART)
+                sent += len(part)
+            await transport._drained(0)
+            return sent
+        finally:
+            transport._end_sendfile()
+            if sent:
+                os.lseek(descriptor, offset + sent, os.SEEK_SET)
+
+
+def _regular_file(file: Any) -> tuple[int, int]:
+    """The file's descriptor and its size in bytes."""
+    try:
+        descriptor = file.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        raise asyncio.SendfileNotAvailableError("not a regular file") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise asyncio.SendfileNotAvailableError("not a regular file")
+    return descriptor, status.st_size

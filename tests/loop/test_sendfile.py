@@ -1,0 +1,131 @@
+"""loop.sendfile(): what arrives, what is returned, where the file stands afterwards, what goes wrong."""
+
+import asyncio
+import io
+import os
+
+import pytest
+
+from .helpers import Recorder, connected, pattern
+
+SIZE = 3_000_000
+LARGE = 64 * 1024 * 1024
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(pattern(SIZE))
+    return path
+
+
+@pytest.fixture
+def large(tmp_path):
+    """More than the sockets' buffers hold, all zeros."""
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, LARGE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offset", "count", "expected"),
+    [
+        (0, None, slice(0, SIZE)),
+        (0, 10, slice(0, 10)),
+        (1000, None, slice(1000, SIZE)),
+        (SIZE - 5, 100, slice(SIZE - 5, SIZE)),
+        (SIZE, None, slice(0, 0)),
+        (SIZE + 10, 10, slice(0, 0)),
+        (300_000, 700_000, slice(300_000, 1_000_000)),
+    ],
+)
+async def test_a_part_of_a_file(loop, path, offset, count, expected):
+    wanted = pattern(SIZE)[expected]
+    async with connected() as (client, server):
+        with path.open("rb") as file:
+            client.transport.write(b"before")
+            assert await loop.sendfile(client.transport, file, offset, count) == len(wanted)
+            if wanted:
+                assert file.tell() == offset + len(wanted)
+        client.transport.write(b"after")
+        assert await server.until_received(len(wanted) + 11) == b"before" + wanted + b"after"
+
+
+async def test_a_file_without_a_descriptor(loop):
+    async with connected() as (client, server):
+        assert await loop.sendfile(client.transport, io.BytesIO(b"in memory")) == 9
+        assert await server.until_received(9) == b"in memory"
+
+
+async def test_no_fallback_when_it_is_not_wanted(loop):
+    async with connected() as (client, _):
+        with pytest.raises((RuntimeError, asyncio.SendfileNotAvailableError)):
+            await loop.sendfile(client.transport, io.BytesIO(b"in memory"), fallback=False)
+
+
+async def test_writing_meanwhile_is_refused(loop, large):
+    async with connected() as (client, server):
+        server.transport.pause_reading()
+        with large.open("rb") as file:
+            sending = asyncio.ensure_future(loop.sendfile(client.transport, file))
+            await asyncio.sleep(0.05)
+            with pytest.raises(RuntimeError, match="sendfile is in progress"):
+                client.transport.write(b"x")
+            server.transport.resume_reading()
+            assert await sending == LARGE
+        assert not any(await server.until_received(LARGE))
+
+
+async def test_a_file_that_becomes_shorter(loop, large):
+    async with connected() as (client, server):
+        server.transport.pause_reading()
+        with large.open("r+b") as file:
+            sending = asyncio.ensure_future(loop.sendfile(client.transport, file))
+            await asyncio.sleep(0.05)
+            os.truncate(large, 10)
+            server.transport.resume_reading()
+            sent = await sending
+        assert sent < LARGE
+        assert len(await server.until_received(sent)) == sent
+
+
+async def test_a_transfer_that_is_cancelled(loop, large):
+    async with connected() as (client, server):
+        server.transport.pause_reading()
+        with large.open("rb") as file:
+            sending = asyncio.ensure_future(loop.sendfile(client.transport, file))
+            await asyncio.sleep(0.05)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+        client.transport.abort()
+        await client.lost
+
+
+async def test_a_peer_that_leaves(loop, large):
+    async with connected() as (client, server):
+        server.transport.pause_reading()
+        with large.open("rb") as file:
+            sending = asyncio.ensure_future(loop.sendfile(client.transport, file))
+            await asyncio.sleep(0.05)
+            server.transport.abort()
+            with pytest.raises(ConnectionError):
+                await sending
+        await client.lost
+
+
+async def test_a_transport_that_is_closing(loop, path):
+    async with connected() as (client, _):
+        client.transport.close()
+        with path.open("rb") as file, pytest.raises(RuntimeError, match="closing"):
+            await loop.sendfile(client.transport, file)
+
+
+async def test_the_same_protocol_goes_on_afterwards(loop, path):
+    async with connected(server=Recorder) as (client, server):
+        with path.open("rb") as file:
+            await loop.sendfile(client.transport, file, 0, 100)
+        await server.until_received(100)
+        server.transport.write(b"answer")
+        assert await client.until_received(6) == b"answer"
