@@ -163,10 +163,29 @@ void nl_ring_close(struct nl_ring *ring)
         munmap(ring->sqes, ring->sqes_bytes);
     if (ring->queues)
         munmap(ring->queues, ring->queues_bytes);
-    if (ring->fd >= 0)
+    if (ring->sys && ring->fd >= 0)
         close(ring->fd);
     ring->sqes = NULL;
     ring->queues = NULL;
+    ring->fd = ring->enter_fd = -1;
+}
+
+static void make_private(void *address, size_t bytes)
+{
+    if (address)
+        mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+void nl_ring_abandon(struct nl_ring *ring)
+{
+    /* A registered descriptor belongs to the parent's thread; the child has none. */
+    ring->enter_flags = 0;
+    make_private(ring->queues, ring->queues_bytes);
+    make_private(ring->sqes, ring->sqes_bytes);
+    ring->sqe_tail = 0;
+    ring->aside_next = ring->aside_end = 0;
+    if (ring->fd >= 0)
+        close(ring->fd);
     ring->fd = ring->enter_fd = -1;
 }
 

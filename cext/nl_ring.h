@@ -72,6 +72,12 @@ void nl_ring_unregister_fd(struct nl_ring *ring);
 void nl_ring_close(struct nl_ring *ring);
 
 /*
+ * In a forked child: close the descriptor, and put private memory in the place of the queues, which are still shared
+ * with the parent. Whoever goes on to use the ring then finds it empty instead of disturbing the parent or crashing.
+ */
+void nl_ring_abandon(struct nl_ring *ring);
+
+/*
  * Submit everything written, run the kernel's deferred work, and wait for `wait` completions or until `timeout`
  * nanoseconds have passed (NL_WAIT_FOREVER: no limit). Running out of time is no error.
  */

@@ -228,6 +228,7 @@ cdef extern from "nl_ring.h" nogil:
     void nl_ring_register_fd(nl_ring *ring)
     void nl_ring_unregister_fd(nl_ring *ring)
     void nl_ring_close(nl_ring *ring)
+    void nl_ring_abandon(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
     int nl_ring_submit(nl_ring *ring)
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)

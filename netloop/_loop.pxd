@@ -30,9 +30,11 @@ cdef class LoopCore:
     cdef public object _current_handle
     cdef public double _clock_resolution
     cdef public long connections
+    cdef long closings
     cdef public uint64_t connections_accepted
 
     cdef int turn(self) except -1
+    cdef int settle(self) except -1
     cdef int64_t wait_limit(self) except? -2
     cdef int run_ready(self) except -1
     cdef int run_timed(self, object handle) except -1

@@ -27,6 +27,10 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
+    # Cancel, close, and one for a send that is still to complete.
+    CLOSING_STEPS = 3
+    # How many turns may pass without a system call before other threads are given the interpreter lock.
+    YIELD_TURNS = 16
 
 
 cdef double monotonic() noexcept:
@@ -166,13 +170,31 @@ cdef class LoopCore:
         while True:
             self.turn()
             if self._stopping:
+                self.settle()
                 return
+
+    cdef int settle(self) except -1:
+        """Bring closings that are under way to their end before the loop stops.
+
+        close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
+        Without this, a program whose last act is close() would never see connection_lost().
+        """
+        cdef int step
+        for step in range(CLOSING_STEPS):
+            if not self.closings:
+                break
+            self.ring.flush()
+            self.ring.enter(0, 0)
+            self.ring.dispatch()
+        return 0
 
     cdef int turn(self) except -1:
         """Submit and wait in one system call, then dispatch completions, fire timers, run what is ready."""
         cdef int64_t limit
         cdef Ring ring = self.ring
         self.turns += 1
+        if ring.ring.fd < 0:
+            ring.check_usable()  # a callback of the last turn has forked, and this is the child
         ring.flush()
         limit = self.wait_limit()
         if limit != 0:
@@ -185,6 +207,10 @@ cdef class LoopCore:
                 self.blocked = False
         elif c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
             ring.enter(0, 0)
+        elif self.turns % YIELD_TURNS == 0:
+            # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
+            with nogil:
+                pass
         PyErr_CheckSignals()
         ring.dispatch()
         if self.timers.heap.count:
@@ -195,6 +221,9 @@ cdef class LoopCore:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
         if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
+            return 0
+        if self.ring.starved and self.ring.buffers.taken < self.ring.buffers.offered:
+            # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
             return 0
         if not self.timers.heap.count:
             return c.NL_WAIT_FOREVER
@@ -248,6 +277,8 @@ cdef class LoopCore:
 
     def _enter_thread(self):
         self.ring.enter_thread(self.wake)
+        # With a ring that was replaced, the wake-up that was under way is gone too.
+        self.wake.written = False
         self.wake.mark_dirty()
 
     def _leave_thread(self):

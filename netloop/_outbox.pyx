@@ -32,8 +32,9 @@ cdef class Outbox:
         free(self.vectors)
 
     cdef int add(self, bytes piece) except -1:
-        self.pieces.append(piece)
-        self.size += PyBytes_GET_SIZE(piece)
+        if PyBytes_GET_SIZE(piece):
+            self.pieces.append(piece)
+            self.size += PyBytes_GET_SIZE(piece)
         return 0
 
     cdef Py_ssize_t gather(self) except -1:

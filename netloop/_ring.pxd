@@ -32,8 +32,8 @@ cdef class Endpoint:
     cdef inline int mark_dirty(self) except -1:
         """Have on_flush called before the next enter."""
         if not self.dirty:
-            self.dirty = True
             self.ring.dirty.append(self)
+            self.dirty = True
         return 0
 
 

@@ -249,7 +249,7 @@ cdef class Ring:
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
         self.abandoned = True
         self.in_flight = 0
-        c.nl_ring_close(&self.ring)
+        c.nl_ring_abandon(&self.ring)
 
     # The endpoint table -----------------------------------------------------------------------------------------
 
@@ -479,6 +479,10 @@ cdef class Ring:
         try:
             if self.is_owner():
                 self.drain(1.0)
+            else:
+                # Only the owner may enter the ring, but what it has brought already may hold descriptors.
+                self.closing = True
+                self.dispatch()
         except OSError:
             # The kernel refuses the ring's calls. Closing the descriptor makes it cancel everything by itself.
             pass

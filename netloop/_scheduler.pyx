@@ -13,9 +13,9 @@ from netloop cimport _cext as c
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
-    int PyContext_Enter(object context) except -1
-    int PyContext_Exit(object context) except -1
-    # Declared to return a plain pointer, so that the common case pays for no exception machinery.
+    # Declared without their exceptions, so that the common case pays for no exception machinery.
+    int PyContext_Enter(PyObject *context)
+    int PyContext_Exit(PyObject *context)
     PyObject *PyObject_Call(PyObject *callable, PyObject *args, PyObject *keywords)
     void Py_DECREF(PyObject *value)
 
@@ -35,9 +35,11 @@ cdef class Handle:
         cdef object callback = self._callback
         cdef tuple args = self._args
         cdef object context = self._context
-        PyContext_Enter(context)
-        cdef PyObject *result = PyObject_Call(<PyObject *>callback, <PyObject *>args, NULL)
-        PyContext_Exit(context)
+        cdef PyObject *result = NULL
+        # Refused for a context that is entered already and for what is no context; asyncio reports both.
+        if PyContext_Enter(<PyObject *>context) == 0:
+            result = PyObject_Call(<PyObject *>callback, <PyObject *>args, NULL)
+            PyContext_Exit(<PyObject *>context)
         if result != NULL:
             Py_DECREF(result)
             return 0
@@ -100,6 +102,8 @@ cdef class Handle:
         return f"<{' '.join(self._repr_info())}>"
 
 
+# The collector must not clear `timers`: the heap has a pointer into every handle until the handle has left it.
+@cython.no_gc_clear
 cdef class TimerHandle(Handle):
     """A handle that becomes ready at a time, as asyncio.TimerHandle."""
 

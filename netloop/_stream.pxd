@@ -40,6 +40,8 @@ cdef class StreamTransport(Transport):
     cdef int end_reading(self) except -1
     cdef int send_now(self) except -1
     cdef int on_sent(self, int res) except -1
+    cdef int take_sent(self, int res) except -1
+    cdef int written(self) except -1
     cdef int on_closed(self) except -1
     cdef int begin(self) except -1
     cdef inline int check_writable(self) except -1:

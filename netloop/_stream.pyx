@@ -95,9 +95,11 @@ cdef class StreamTransport(Transport):
         return 0
 
     def _begin(self, waiter):
-        self.begin()
-        if waiter is not None:
-            futures._set_result_unless_cancelled(waiter, None)
+        try:
+            self.begin()
+        finally:
+            if waiter is not None:
+                futures._set_result_unless_cancelled(waiter, None)
 
     def close(self):
         """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
@@ -391,6 +393,13 @@ cdef class StreamTransport(Transport):
     # Sending ----------------------------------------------------------------------------------------------------
 
     cdef int on_sent(self, int res) except -1:
+        self.take_sent(res)
+        if self.state < NL_CANCELLING:
+            self.resume_writing_if_drained()
+        return 0
+
+    cdef int take_sent(self, int res) except -1:
+        """A send has completed, with how many bytes the kernel took or -errno."""
         self.sending = self.send_cancelled = False
         if self.state >= NL_CANCELLING:
             return self.outbox.clear()
@@ -400,7 +409,6 @@ cdef class StreamTransport(Transport):
             return self.fail(OSError(-res, os.strerror(-res)), "Fatal write error on socket transport")
         if self.outbox.size or self.state != NL_OPEN:
             self.mark_dirty()
-        self.resume_writing_if_drained()
         if self.drain_waiter is not None and self.outbox.size <= self.drain_limit:
             waiter, self.drain_waiter = self.drain_waiter, None
             if not waiter.done():
@@ -423,8 +431,13 @@ cdef class StreamTransport(Transport):
         """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
         self.check_writable()
+        if self.state >= NL_DRAINING:
+            self.ignore_write()
+            return
+        # All of them before the protocol hears of a full buffer: what it then writes comes after them.
         for piece in pieces:
-            self.accept_write(<bytes>piece)
+            self.outbox.add(<bytes>piece)
+        self.written()
 
     cdef int accept_write(self, bytes piece) except -1:
         if not PyBytes_GET_SIZE(piece):
@@ -432,6 +445,10 @@ cdef class StreamTransport(Transport):
         if self.state >= NL_DRAINING:
             return self.ignore_write()
         self.outbox.add(piece)
+        return self.written()
+
+    cdef int written(self) except -1:
+        """Something was added to the outbox."""
         self.mark_dirty()
         if self.outbox.size >= SEND_NOW and not self.sending:
             self.send_now()
@@ -453,8 +470,15 @@ cdef class StreamTransport(Transport):
         if c.nl_ring_take(&self.ring.ring, self.token(c.NL_SEND, 0), &result):
             self.in_flight -= 1
             self.ring.in_flight -= 1
-            self.on_sent(result)
+            self.take_sent(result)
+            if self.protocol_paused:
+                # Not at once: this may be the protocol's own call, in the context that resuming would enter.
+                self.loop.call_soon(self._resume_writing)
         return 0
+
+    def _resume_writing(self):
+        if self.state < NL_CANCELLING:
+            self.resume_writing_if_drained()
 
     def write_eof(self):
         """Shut the sending side down after what was written; see asyncio.WriteTransport.write_eof."""

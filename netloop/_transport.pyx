@@ -39,16 +39,21 @@ cdef class Transport(Endpoint):
         return 0
 
     def __del__(self):
-        if self.state == NL_CLOSED:
-            return
-        warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        self.release()
+        if self.state < NL_DRAINING:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        if self.state != NL_CLOSED:
+            self.release()
 
     # Life cycle -------------------------------------------------------------------------------------------------
 
     cdef int step(self, c.nl_event event) except -1:
         """Move on in the life cycle (cext/nl_lifecycle.h)."""
-        self.state = c.nl_next_state(self.state, event)
+        cdef c.nl_state before = self.state
+        self.state = c.nl_next_state(before, event)
+        if before < NL_DRAINING <= self.state:
+            self.loop.closings += 1
+        elif before < NL_CLOSED == self.state:
+            self.loop.closings -= 1
         if self.attached:
             return self.mark_dirty()
         # The loop was closed before its transport: nothing is in flight any more, and nobody will flush.

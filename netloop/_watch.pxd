@@ -12,4 +12,5 @@ cdef class Watch(Endpoint):
     cdef bint cancelled
 
     cdef object replace(self, bint reading, Handle handle)
+    cdef int leave(self) except -1
     cdef unsigned wanted(self)

@@ -9,6 +9,8 @@ that poll completes at once.
 import os
 
 
+from libc.stdint cimport int32_t
+
 from netloop cimport _cext as c
 from netloop._scheduler cimport Handle, new_handle
 
@@ -62,7 +64,22 @@ cdef class Watch(Endpoint):
             old.cancel()
         if self.attached:
             self.mark_dirty()
+            if self.idle and self.in_flight and self.ring.is_owner():
+                self.leave()
         return handle if handle is not None else old is not None
+
+    cdef int leave(self) except -1:
+        """End the poll now: it holds the file open, and the caller will mostly close the descriptor next."""
+        cdef int32_t result
+        self.ring.make_space(1)
+        c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_POLL, 0), self.token(c.NL_CANCEL, 0))
+        self.cancelled = True
+        self.ring.submit_now()
+        if c.nl_ring_take(&self.ring.ring, self.token(c.NL_POLL, 0), &result):
+            self.in_flight -= 1
+            self.ring.in_flight -= 1
+            self.ring.detach(self)
+        return 0
 
     cdef unsigned wanted(self):
         cdef unsigned events = 0
