@@ -14,6 +14,7 @@ import os
 import stat
 from typing import Any
 
+from netloop._host import Host
 from netloop._operation import ReadFile
 
 __all__ = ["SendFile"]
@@ -22,7 +23,7 @@ __all__ = ["SendFile"]
 PART = 256 * 1024
 
 
-class SendFile:
+class SendFile(Host):
     """The part of a loop that sends files."""
 
     async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:

@@ -151,7 +151,7 @@ def _ask(question: Callable[[], Probe], around: Surroundings) -> tuple[Probe, st
         return question(), None
     except Unavailable as refused:
         return {}, str(refused.strerror)
-    except (OSError, RuntimeError) as refused:
+    except OSError as refused:
         return {}, str(explain(refused.errno or 0, surroundings=around).strerror)
     except ImportError as missing:
         return {}, str(missing)

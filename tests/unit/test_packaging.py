@@ -108,11 +108,8 @@ def package_files() -> set[str]:
     return files(ROOT / "netloop", "*.py", "*.pyi", "py.typed")
 
 
-def test_every_module_has_an_extension_that_names_all_it_is_compiled_against() -> None:
+def test_every_module_has_an_extension() -> None:
     assert sorted(extension["name"] for extension in EXTENSIONS) == [f"netloop.{module}" for module in MODULES]
-    shared = files(ROOT / "cext", "*.h") | files(ROOT / "netloop", "*.pxd")
-    for extension in EXTENSIONS:
-        assert set(extension["depends"]) == shared, extension["name"]
 
 
 def test_every_source_of_the_core_is_compiled_into_one_module() -> None:
@@ -124,7 +121,7 @@ def test_the_source_distribution_holds_what_a_build_needs(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     needed = package_files() | files(ROOT / "netloop", "*.pyx", "*.pxd") | files(ROOT / "cext", "*.c", "*.h")
-    assert needed | {"pyproject.toml", "README.md", "LICENSE"} <= names
+    assert needed | {"pyproject.toml", "README.md", "LICENSE", "cext/build_ext.py"} <= names
     generated = {f"netloop/{module}.c" for module in MODULES}
     assert not [name for name in names if name in generated or name.endswith(".so")]
 
