@@ -24,6 +24,7 @@ from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream
 from netloop._unavailable import explain
+from netloop._unix import UnixSockets
 from netloop._watch import Watch
 
 __all__ = ["EventLoop"]
@@ -46,7 +47,7 @@ _SIZES = {
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 
-class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.BaseEventLoop):
+class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, LoopCore, asyncio.BaseEventLoop):
     """An asyncio event loop on an io_uring of its own.
 
     Args:
@@ -192,6 +193,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.Ba
         if listener is not None:
             listener.stop()
         sock.close()
+        self._remove_file(sock)
 
     # Watchers ---------------------------------------------------------------------------------------------------
 
