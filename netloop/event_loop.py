@@ -17,6 +17,7 @@ from typing import Any, TypeVarTuple
 
 from netloop._listener import Listener
 from netloop._loop import LoopCore
+from netloop._pipe import make_read_pipe, make_write_pipe
 from netloop._ring import FaultPlan
 from netloop._sendfile import SendFile
 from netloop._signals import SignalHandlers
@@ -161,6 +162,16 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, LoopCor
         tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
+
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.ReadTransport:
+        return make_read_pipe(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.WriteTransport:
+        return make_write_pipe(self, pipe, protocol, waiter, extra)
 
     def _start_serving(
         self,
