@@ -24,6 +24,7 @@ from netloop._signals import SignalHandlers
 from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream
+from netloop._subprocess import Subprocesses
 from netloop._unavailable import explain
 from netloop._unix import UnixSockets
 from netloop._watch import Watch
@@ -48,7 +49,7 @@ _SIZES = {
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 
-class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, LoopCore, asyncio.BaseEventLoop):
+class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subprocesses, LoopCore, asyncio.BaseEventLoop):
     """An asyncio event loop on an io_uring of its own.
 
     Args:
@@ -130,6 +131,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, LoopCor
         self._listeners.clear()
         self._watches.clear()
         self._close_ring()
+        self._forget_children()
 
     # Transports -------------------------------------------------------------------------------------------------
 
