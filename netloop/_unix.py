@@ -111,7 +111,7 @@ class UnixSockets(Host):
         if cleanup_socket:
             self._remember_file(sock)
         sock.setblocking(False)
-        server: asyncio.Server = base_events.Server(  # type: ignore[call-arg]
+        server: asyncio.Server = base_events.Server(
             self,
             [sock],
             protocol_factory,
