@@ -7,6 +7,7 @@
 #define NL_PREP_H
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "nl_kernel.h"
 
@@ -125,6 +126,24 @@ static inline void nl_prep_write(struct io_uring_sqe *sqe, struct nl_file file, 
                                  uint64_t offset, uint64_t token)
 {
     nl_prep(sqe, IORING_OP_WRITE, file, data, length, offset, token);
+}
+
+/*
+ * Read from a pipe or a terminal into a buffer of the group, once, or as a multishot (Linux 6.7). A multishot read takes
+ * no position; -1 is the file's own, the only one that such a file has.
+ */
+static inline void nl_prep_read_group(struct io_uring_sqe *sqe, struct nl_file file, int multishot, unsigned group,
+                                      uint64_t token)
+{
+    nl_prep(sqe, multishot ? NL_OP_READ_MULTISHOT : IORING_OP_READ, file, NULL, 0, multishot ? 0 : (uint64_t)-1, token);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = (uint16_t)group;
+}
+
+static inline void nl_prep_writev(struct io_uring_sqe *sqe, struct nl_file file, const struct iovec *vectors,
+                                  unsigned count, uint64_t offset, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_WRITEV, file, vectors, count, offset, token);
 }
 
 /* Cancel the operation that has this token. Success is silent: the operation's own completion tells. */

@@ -308,6 +308,9 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_read(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, uint64_t offset, uint64_t token)
     void nl_prep_write(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t offset,
                        uint64_t token)
+    void nl_prep_read_group(io_uring_sqe *sqe, nl_file file, bint multishot, unsigned group, uint64_t token)
+    void nl_prep_writev(io_uring_sqe *sqe, nl_file file, const iovec *vectors, unsigned count, uint64_t offset,
+                        uint64_t token)
     void nl_prep_cancel(io_uring_sqe *sqe, uint64_t target, uint64_t token)
     void nl_prep_cancel_file(io_uring_sqe *sqe, nl_file file, uint64_t token)
     void nl_prep_cancel_all(io_uring_sqe *sqe, uint64_t token)

@@ -8,6 +8,7 @@ __all__ = ["Host"]
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from typing import Any
 
     from netloop._loop import LoopCore
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
         async def _ensure_resolved(
             self, address: Any, *, family: int, type: int, proto: int, loop: asyncio.AbstractEventLoop
         ) -> list[Any]: ...
+
+        async def _create_connection_transport(
+            self,
+            sock: socket.socket,
+            protocol_factory: Any,
+            ssl: Any,
+            server_hostname: str | None,
+            *,
+            ssl_handshake_timeout: float | None,
+            ssl_shutdown_timeout: float | None,
+        ) -> tuple[Any, Any]: ...
 
 else:
     Host = object

@@ -1,22 +1,18 @@
 from netloop._cext cimport nl_file
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport Outbox
-from netloop._transport cimport Transport
+from netloop._transport cimport ReadingTransport, Transport
 
 
-cdef class StreamTransport(Transport):
+cdef class StreamTransport(ReadingTransport):
     cdef object server
     cdef object sock
     cdef nl_file file
 
     cdef bint started
     cdef bint buffered
-    cdef bint paused
     cdef bint receiving
     cdef bint receive_cancelled
-    cdef bint read_ended
-    cdef bint end_held_back
-    cdef list backlog
 
     cdef Outbox outbox
     cdef bint sending
@@ -27,17 +23,14 @@ cdef class StreamTransport(Transport):
     cdef object drain_waiter
     cdef Py_ssize_t drain_limit
 
-    cdef int hold_back(self, bytes data) except -1
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1
     cdef int flush_close(self) except -1
     cdef int on_received(self, int res, unsigned flags) except -1
     cdef int receive_data(self, int length, unsigned flags) except -1
-    cdef int deliver(self, bytes data) except -1
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int fill_buffer(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
-    cdef int end_reading(self) except -1
     cdef int send_now(self) except -1
     cdef int on_sent(self, int res) except -1
     cdef int take_sent(self, int res) except -1

@@ -66,7 +66,7 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
     return transport
 
 
-cdef class StreamTransport(Transport):
+cdef class StreamTransport(ReadingTransport):
     """asyncio.Transport over a stream socket, driven by the ring."""
 
     _start_tls_compatible = True
@@ -220,9 +220,7 @@ cdef class StreamTransport(Transport):
                 self.mark_dirty()
         if res > 0:
             return self.receive_data(res, flags)
-        if flags & c.IORING_CQE_F_BUFFER:
-            c.nl_buffers_take(&self.ring.buffers, flags)
-            c.nl_buffers_give(&self.ring.buffers, flags)
+        self.give_back(flags)
         if self.receiving:
             return 0
         if res == -ENOBUFS:
@@ -256,13 +254,6 @@ cdef class StreamTransport(Transport):
             return self.hold_back(copy)
         return self.deliver(copy)
 
-    cdef int hold_back(self, bytes data) except -1:
-        """Keep what arrives between pause_reading() and the end of the receive."""
-        if self.backlog is None:
-            self.backlog = []
-        self.backlog.append(data)
-        return 0
-
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep the rest of what the protocol was being given; it comes before all that is held back."""
         if self.backlog is None:
@@ -273,16 +264,7 @@ cdef class StreamTransport(Transport):
     cdef int deliver(self, bytes data) except -1:
         if self.buffered:
             return self.fill_buffers(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-        PyContext_Enter(self.context)
-        try:
-            self.protocol.data_received(data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.fail(exc, "Fatal error: protocol.data_received() call failed.")
-        finally:
-            PyContext_Exit(self.context)
-        return 0
+        return ReadingTransport.deliver(self, data)
 
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1:
         """Copy into buffers of a BufferedProtocol until all is used or it wants no more."""
@@ -353,42 +335,6 @@ cdef class StreamTransport(Transport):
         finally:
             PyContext_Exit(self.context)
         return 0
-
-    def _deliver_backlog(self):
-        """Hand over, in order, what was held back while reading was paused."""
-        while self.backlog and not self.paused and self.state < NL_DRAINING:
-            try:
-                self.deliver(self.backlog.pop(0))
-            except (SystemExit, KeyboardInterrupt):
-                self.loop.call_soon(self._deliver_backlog)
-                raise
-        if self.end_held_back and not self.backlog and not self.paused:
-            self.end_held_back = False
-            self.end_reading()
-
-    def pause_reading(self):
-        """Deliver nothing more until resume_reading(); see asyncio.ReadTransport.pause_reading."""
-        if self.paused or self.state >= NL_DRAINING:
-            return
-        self.paused = True
-        self.mark_dirty()
-        if self.loop._debug:
-            logger.debug("%r pauses reading", self)
-
-    def resume_reading(self):
-        """Deliver again; see asyncio.ReadTransport.resume_reading."""
-        if not self.paused or self.state >= NL_DRAINING:
-            return
-        self.paused = False
-        self.mark_dirty()
-        if self.backlog or self.end_held_back:
-            self.loop.call_soon(self._deliver_backlog)
-        if self.loop._debug:
-            logger.debug("%r resumes reading", self)
-
-    def is_reading(self):
-        """Is the transport receiving, that is, neither paused nor closing?"""
-        return not self.paused and self.state < NL_DRAINING
 
     # Sending ----------------------------------------------------------------------------------------------------
 

@@ -33,3 +33,15 @@ cdef class Transport(Endpoint):
     cdef int tell_flow(self, str method) except -1
     cdef int pause_writing_if_full(self) except -1
     cdef int resume_writing_if_drained(self) except -1
+
+
+cdef class ReadingTransport(Transport):
+    cdef bint paused
+    cdef bint read_ended
+    cdef bint end_held_back
+    cdef list backlog
+
+    cdef int give_back(self, unsigned flags) except -1
+    cdef int hold_back(self, bytes data) except -1
+    cdef int deliver(self, bytes data) except -1
+    cdef int end_reading(self) except -1

@@ -207,3 +207,74 @@ cdef class Transport(Endpoint):
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
         self.high_water, self.low_water = high, low
         self.pause_writing_if_full()
+
+
+cdef class ReadingTransport(Transport):
+    """A transport that reads: what arrives while the protocol wants nothing is held back for it."""
+
+    cdef int give_back(self, unsigned flags) except -1:
+        """Return the buffer of a completion that brings no data, if it carries one all the same."""
+        if flags & c.IORING_CQE_F_BUFFER:
+            c.nl_buffers_take(&self.ring.buffers, flags)
+            c.nl_buffers_give(&self.ring.buffers, flags)
+        return 0
+
+    cdef int hold_back(self, bytes data) except -1:
+        """Keep what arrives between pause_reading() and the end of the receive."""
+        if self.backlog is None:
+            self.backlog = []
+        self.backlog.append(data)
+        return 0
+
+    cdef int deliver(self, bytes data) except -1:
+        """Hand data to the protocol."""
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, "Fatal error: protocol.data_received() call failed.")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int end_reading(self) except -1:
+        """The last byte has been read."""
+        raise NotImplementedError
+
+    def _deliver_backlog(self):
+        """Hand over, in order, what was held back while reading was paused."""
+        while self.backlog and not self.paused and self.state < NL_DRAINING:
+            try:
+                self.deliver(self.backlog.pop(0))
+            except (SystemExit, KeyboardInterrupt):
+                self.loop.call_soon(self._deliver_backlog)
+                raise
+        if self.end_held_back and not self.backlog and not self.paused:
+            self.end_held_back = False
+            self.end_reading()
+
+    def pause_reading(self):
+        """Deliver nothing more until resume_reading(); see asyncio.ReadTransport.pause_reading."""
+        if self.paused or self.state >= NL_DRAINING:
+            return
+        self.paused = True
+        self.mark_dirty()
+        if self.loop._debug:
+            logger.debug("%r pauses reading", self)
+
+    def resume_reading(self):
+        """Deliver again; see asyncio.ReadTransport.resume_reading."""
+        if not self.paused or self.state >= NL_DRAINING:
+            return
+        self.paused = False
+        self.mark_dirty()
+        if self.backlog or self.end_held_back:
+            self.loop.call_soon(self._deliver_backlog)
+        if self.loop._debug:
+            logger.debug("%r resumes reading", self)
+
+    def is_reading(self):
+        """Is the transport receiving, that is, neither paused nor closing?"""
+        return not self.paused and self.state < NL_DRAINING

@@ -17,13 +17,16 @@ from typing import Any, TypeVarTuple
 
 from netloop._listener import Listener
 from netloop._loop import LoopCore
+from netloop._pipe import make_read_pipe, make_write_pipe
 from netloop._ring import FaultPlan
 from netloop._sendfile import SendFile
 from netloop._signals import SignalHandlers
 from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream
+from netloop._subprocess import Subprocesses
 from netloop._unavailable import explain
+from netloop._unix import UnixSockets
 from netloop._watch import Watch
 
 __all__ = ["EventLoop"]
@@ -46,7 +49,7 @@ _SIZES = {
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 
-class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.BaseEventLoop):
+class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subprocesses, LoopCore, asyncio.BaseEventLoop):
     """An asyncio event loop on an io_uring of its own.
 
     Args:
@@ -128,6 +131,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.Ba
         self._listeners.clear()
         self._watches.clear()
         self._close_ring()
+        self._forget_children()
 
     # Transports -------------------------------------------------------------------------------------------------
 
@@ -161,6 +165,16 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.Ba
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
 
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.ReadTransport:
+        return make_read_pipe(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: Any = None, extra: dict[str, Any] | None = None
+    ) -> asyncio.WriteTransport:
+        return make_write_pipe(self, pipe, protocol, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Any,
@@ -192,6 +206,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, LoopCore, asyncio.Ba
         if listener is not None:
             listener.stop()
         sock.close()
+        self._remove_file(sock)
 
     # Watchers ---------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ import pytest
 from loop.differences import difference_of
 
 LOOPS = ("asyncio", "uvloop", "netloop")
+LOOPS_OF_FOLDER = {"faults": ("netloop",), "soak": ("asyncio", "netloop")}
 SETTLE_SECONDS = 3.0
 HOPELESS_SECONDS = 20.0
 PASSED = pytest.StashKey[bool]()
@@ -70,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if chosen:
         names = tuple(chosen.split(","))
     else:
-        names = ("netloop",) if metafunc.definition.path.parent.name == "faults" else LOOPS
+        names = LOOPS_OF_FOLDER.get(metafunc.definition.path.parent.name, LOOPS)
     metafunc.parametrize("loop_name", names, indirect=True)
 
 
