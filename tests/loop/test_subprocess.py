@@ -104,7 +104,7 @@ async def test_a_signal_the_child_handles(loop):
     process.send_signal(signal.SIGUSR1)
     assert await process.stdout.readline() == b"caught\n"
     process.kill()
-    await process.wait()
+    await process.communicate()
 
 
 async def test_a_program_that_is_not_there(loop):
