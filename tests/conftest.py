@@ -49,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): how long this test may take before it counts as hung")
+    config.addinivalue_line("markers", "loops(*names): the loops to test, if not those of the folder")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.stash[STDERR] = os.dup(2)
@@ -58,12 +59,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(config.stash[STDERR])
 
 
-def pytest_collection_finish() -> None:
-    # Everything imported so far stays: leave it out of the collections that follow each test, which makes them cheap.
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "loop_name" not in metafunc.fixturenames:
         return
@@ -71,7 +66,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if chosen:
         names = tuple(chosen.split(","))
     else:
-        names = LOOPS_OF_FOLDER.get(metafunc.definition.path.parent.name, LOOPS)
+        marker = metafunc.definition.get_closest_marker("loops")
+        names = marker.args if marker else LOOPS_OF_FOLDER.get(metafunc.definition.path.parent.name, LOOPS)
     metafunc.parametrize("loop_name", names, indirect=True)
 
 
@@ -127,6 +123,13 @@ def factory_of(name: str) -> LoopFactory:
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     return factory
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> None:
+    """Leave what is there already, mostly imported modules, out of the collections that follow each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,11 @@ def test_a_size_out_of_range_is_refused_with_the_range(loop_name, name, size):
         netloop.EventLoop(**{name: size})
 
 
-@pytest.mark.parametrize("options", [{"buffer_count": 8192}, {"buffer_count": 65536}, {"fixed_files": 4}, {"buffer_count_max": 32768}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"buffer_count": 8192}, {"buffer_count": 65536}, {"buffer_count_max": 32768}, {"fixed_files": 4}],
+    ids=str,
+)
 def test_a_size_within_the_range_works(new_loop, options):
     loop = new_loop(lambda: netloop.EventLoop(**options))
 

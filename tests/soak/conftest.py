@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,9 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def chance(seed: int) -> Iterator[random.Random]:
-    """The source of chance; the global one, which some libraries draw from, is left alone."""
-    yield random.Random(seed)
+def chance(seed: int) -> random.Random:
+    """The source of chance."""
+    return random.Random(seed)
 
 
 @pytest.fixture

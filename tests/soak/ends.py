@@ -25,6 +25,7 @@ class End:
         self.loop = loop
         self.chance = random.Random(seed)
         self.eof_may_repeat = control or "interrupt" in risks
+        self.may_write_when_lost = not control  # asyncio sends what connection_lost writes, if it may still be sent
         self.transport: Any = None
         self.sent, self.got = bytearray(), bytearray()
         self.lost = self.eofs = 0
@@ -93,7 +94,7 @@ class End:
 
     def may_write(self) -> bool:
         # Loops differ in whether they send what is written while a closed transport drains: it is not asked.
-        return not self.ended and (bool(self.lost) or not self.transport.is_closing())
+        return not self.ended and (self.may_write_when_lost if self.lost else not self.transport.is_closing())
 
     def write(self, data: bytes | bytearray) -> None:
         if self.may_write():

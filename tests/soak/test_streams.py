@@ -22,14 +22,18 @@ Pair = tuple[End, End]
 COUNT = 12
 STUCK_AFTER = 10.0
 
+SCARCITY = {
+    "buffer_count": 2,
+    "buffer_count_max": 4,
+    "buffer_size": 512,
+    "submission_entries": 4,
+    "completion_entries": 8,
+}
 CONDITIONS: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
     "plain": ({}, ()),
     "errors": ({}, ("fail",)),
     "interrupts": ({}, ("interrupt",)),
-    "scarcity": (
-        {"buffer_count": 2, "buffer_count_max": 4, "buffer_size": 512, "submission_entries": 4, "completion_entries": 8},
-        ("fail",),
-    ),
+    "scarcity": (SCARCITY, ("fail",)),
 }
 
 
@@ -123,7 +127,16 @@ def describe(near: End, far: End) -> str:
     return f"{near.transport!r} got {len(near.got)} of {len(far.sent)}, {near.eofs} ends"
 
 
-@pytest.fixture(params=CONDITIONS.values(), ids=CONDITIONS)
+def planned(context: dict[str, Any], loop_name: str) -> bool:
+    """Whether what a loop reported is the test's doing, or a known slip of asyncio's.
+
+    asyncio ends a connection twice that is closed inside resume_writing, and stumbles the second time.
+    """
+    slip = loop_name == "asyncio" and "_call_connection_lost" in context["message"]
+    return isinstance(context["exception"], (PlannedError, AttributeError) if slip else PlannedError)
+
+
+@pytest.fixture(params=list(CONDITIONS.values()), ids=list(CONDITIONS))
 def condition(request: pytest.FixtureRequest, loop_name: str) -> Any:
     return request.param
 
@@ -145,7 +158,6 @@ def test_what_arrives_is_what_was_sent(
             except KeyboardInterrupt:
                 assert "interrupt" in condition[1]
         assert task.result() == []
-        unplanned = [context for context in exceptions.take() if not isinstance(context["exception"], PlannedError)]
-        assert unplanned == []
+        assert [context for context in exceptions.take() if not planned(context, loop_name)] == []
         if loop_name == "netloop":
             assert loop.statistics().stale_completions == 0
