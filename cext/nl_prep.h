@@ -85,6 +85,19 @@ static inline void nl_prep_recvmsg(struct io_uring_sqe *sqe, struct nl_file file
     sqe->msg_flags = flags;
 }
 
+/*
+ * Multishot: one completion per datagram, each in a buffer of the group (nl_datagram.h). Of the message, which the
+ * kernel copies, only the lengths of name and control data count. An empty datagram is the last one of a shot.
+ */
+static inline void nl_prep_recvmsg_multishot(struct io_uring_sqe *sqe, struct nl_file file, struct msghdr *message,
+                                             unsigned group, uint64_t token)
+{
+    nl_prep_recvmsg(sqe, file, message, 0, token);
+    sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = (uint16_t)group;
+}
+
 static inline void nl_prep_connect(struct io_uring_sqe *sqe, struct nl_file file, const struct sockaddr *address,
                                    socklen_t length, uint64_t token)
 {

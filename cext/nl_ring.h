@@ -162,8 +162,9 @@ static inline bool nl_ring_next(struct nl_ring *ring, struct io_uring_cqe *cqe)
 static inline bool nl_ring_take(struct nl_ring *ring, uint64_t token, int32_t *result)
 {
     unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
-    for (unsigned head = *ring->cq_head; head != tail; head++) {
-        struct io_uring_cqe *cqe = &ring->cqes[head & ring->cq_mask];
+    /* From the newest on, because it is mostly asked for right after the submission. */
+    for (unsigned at = tail; at != *ring->cq_head; at--) {
+        struct io_uring_cqe *cqe = &ring->cqes[(at - 1) & ring->cq_mask];
         if (cqe->user_data != token)
             continue;
         *result = cqe->res;

@@ -17,6 +17,7 @@
 enum nl_op {
     NL_ACCEPT = 1,
     NL_RECV,
+    NL_RECVMSG, /* of datagrams, into their own buffer group */
     NL_SEND,
     NL_SINGLE, /* the only operation of its endpoint */
     NL_CLOSE,

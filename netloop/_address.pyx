@@ -1,6 +1,7 @@
 # cython: language_level=3
 """Socket addresses between the kernel's form and Python's, as the socket module writes them."""
 
+import operator
 import os
 import socket
 
@@ -78,3 +79,54 @@ cdef c.socklen_t encode_unix(object address, c.sockaddr_un *storage) except 0:
         raise OSError("AF_UNIX path too long")
     memcpy(storage.sun_path, <const char *>path, len(path))
     return UNIX_HEADER + len(path) + (path[:1] != b"\0")
+
+
+cdef bytes encode_destination(int family, object address):
+    """The kernel's form of an address that sendto() is given, with the socket module's checks and its errors.
+
+    As there, a host name is looked up, and the caller waits for that; a number costs nothing.
+    """
+    cdef c.sockaddr_storage storage
+    cdef c.socklen_t length
+    if family == c.AF_UNIX:
+        if not isinstance(address, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"sendto(): AF_UNIX address must be str or bytes-like, not {type(address).__name__}")
+        length = encode_address(family, address, &storage)
+        return (<const char *>&storage)[:length]
+    if family != c.AF_INET and family != c.AF_INET6:
+        raise OSError(f"sendto(): bad family {family}")
+    address = check_internet_address(family, address)
+    try:
+        length = encode_address(family, address, &storage)
+    except OSError:
+        length = encode_address(family, (numeric_host(family, address[0]), *address[1:]), &storage)
+    return (<const char *>&storage)[:length]
+
+
+cdef tuple check_internet_address(int family, object address):
+    """The address with its numbers in range and a str for a host."""
+    name = "AF_INET" if family == c.AF_INET else "AF_INET6"
+    if not isinstance(address, tuple):
+        raise TypeError(f"sendto(): {name} address must be tuple, not {type(address).__name__}")
+    if not (len(address) == 2 if family == c.AF_INET else 2 <= len(address) <= 4):
+        raise TypeError(f"{name} address must be a " + (
+            "pair (host, port)" if family == c.AF_INET else "tuple (host, port[, flowinfo[, scopeid]])"))
+    host = address[0]
+    numbers = [operator.index(number) for number in address[1:]]
+    if isinstance(host, (bytes, bytearray)):
+        host = bytes(host).decode("ascii")
+    elif not isinstance(host, str):
+        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
+    if not 0 <= numbers[0] <= 65535:
+        raise OverflowError("sendto(): port must be 0-65535.")
+    if len(numbers) > 1 and not 0 <= numbers[1] <= 0xfffff:
+        raise OverflowError("sendto(): flowinfo must be 0-1048575.")
+    return (host, *numbers)
+
+
+cdef object numeric_host(int family, str host):
+    if not host:
+        return "0.0.0.0" if family == c.AF_INET else "::"
+    if host == "<broadcast>" and family == c.AF_INET:
+        return "255.255.255.255"
+    return socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)[0][4][0].partition("%")[0]

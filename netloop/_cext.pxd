@@ -66,6 +66,7 @@ cdef extern from "<sys/socket.h>" nogil:
         AF_UNIX
         SHUT_RD
         SHUT_WR
+        MSG_DONTWAIT
         MSG_WAITALL
 
     struct msghdr:
@@ -135,6 +136,7 @@ cdef extern from "nl_token.h" nogil:
     enum:
         NL_ACCEPT
         NL_RECV
+        NL_RECVMSG
         NL_SEND
         NL_SINGLE
         NL_CLOSE
@@ -262,6 +264,24 @@ cdef extern from "nl_buffers.h" nogil:
     void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)
 
 
+cdef extern from "nl_datagram.h" nogil:
+    enum:
+        NL_DATAGRAM_LIMIT
+        NL_DATAGRAM_NAME_ROOM
+        NL_DATAGRAM_HEAD
+
+    struct nl_datagram:
+        const sockaddr_storage *name
+        socklen_t name_length
+        const unsigned char *payload
+        size_t length
+        bint truncated
+
+    nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result)
+    long nl_datagram_room(int fd)
+    long nl_datagram_charge(size_t length)
+
+
 cdef extern from "nl_files.h" nogil:
     struct nl_files:
         unsigned total
@@ -301,6 +321,7 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_send(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
     void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)
     void nl_prep_recvmsg(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned flags, uint64_t token)
+    void nl_prep_recvmsg_multishot(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)
     void nl_prep_connect(io_uring_sqe *sqe, nl_file file, const sockaddr *address, socklen_t length, uint64_t token)
     void nl_prep_shutdown(io_uring_sqe *sqe, nl_file file, int how, uint64_t token)
     void nl_prep_close(io_uring_sqe *sqe, nl_file file, uint64_t token)

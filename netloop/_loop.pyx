@@ -222,7 +222,7 @@ cdef class LoopCore:
         cdef double seconds
         if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
             return 0
-        if self.ring.starved and self.ring.buffers.taken < self.ring.buffers.offered:
+        if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
             # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
             return 0
         if not self.timers.heap.count:

@@ -99,9 +99,9 @@ cdef class ReadPipeTransport(ReadingTransport):
             self.armed = c.NL_POLL
             c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLIN, self.token(c.NL_POLL, 0))
             return 0
-        self.ring.open_buffers()
+        self.ring.streams.open(self.ring)
         self.armed = c.NL_READ
-        c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, self.ring.buffers.group,
+        c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, self.ring.streams.buffers.group,
                              self.token(c.NL_READ, 0))
         return 0
 
@@ -127,7 +127,7 @@ cdef class ReadPipeTransport(ReadingTransport):
             return 0 if self.armed else self.mark_dirty()
         if res == -ENOBUFS:
             # Nothing is lost: the data stays in the pipe until the read is armed again.
-            return self.ring.starve(self)
+            return self.ring.streams.starve(self)
         if res == 0:
             return self.end_reading()
         if res == -EAGAIN:
@@ -143,20 +143,20 @@ cdef class ReadPipeTransport(ReadingTransport):
 
     cdef int receive_data(self, int length, unsigned flags) except -1:
         """A chunk has arrived in a buffer of the group."""
-        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.buffers, flags)
+        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.streams.buffers, flags)
         cdef bytes copy
-        c.nl_buffers_note(&self.ring.buffers, length)
+        c.nl_buffers_note(&self.ring.streams.buffers, length)
         try:
             copy = PyBytes_FromStringAndSize(<const char *>data, length)
         finally:
-            c.nl_buffers_give(&self.ring.buffers, flags)
+            c.nl_buffers_give(&self.ring.streams.buffers, flags)
         if self.state != NL_OPEN:
             return 0
         if self.paused or self.backlog:
             return self.hold_back(copy)
         return self.deliver(copy)
 
-    cdef int deliver(self, bytes data) except -1:
+    cdef int deliver(self, object data) except -1:
         # As in asyncio, and unlike a stream's, an error in the protocol does not end the reading.
         PyContext_Enter(self.context)
         try:

@@ -37,17 +37,32 @@ cdef class Endpoint:
         return 0
 
 
+cdef class BufferGroup:
+    cdef nl_buffers buffers
+    cdef unsigned number, count, count_max
+    cdef size_t size
+    cdef object starved
+
+    cdef int open(self, Ring ring) except -1
+    cdef int drop(self, unsigned flags) noexcept
+    cdef int starve(self, Endpoint endpoint) except -1
+    cdef int feed_starved(self) except -1
+    cdef inline bint can_feed(self):
+        """Are there both receives that wait for a buffer and buffers?"""
+        return self.starved and self.buffers.taken < self.buffers.offered
+
+
 cdef class Ring:
     cdef nl_ring ring
     cdef nl_sys sys
     cdef FaultPlan faults
     cdef nl_slots slots
-    cdef nl_buffers buffers
+    cdef BufferGroup streams
+    cdef BufferGroup datagrams
     cdef nl_files files
     cdef list endpoints
     cdef list dirty
     cdef list flushing
-    cdef object starved
     cdef int in_flight
     cdef unsigned long owner
     cdef unsigned long running
@@ -55,22 +70,19 @@ cdef class Ring:
     cdef bint abandoned
     cdef bint closing
     cdef unsigned submission_entries, completion_entries
-    cdef unsigned buffer_count, buffer_count_max
-    cdef size_t buffer_size
     cdef unsigned fixed_files
     cdef bint files_refused
     cdef uint64_t stale
     cdef unsigned most_completions
 
     cdef change_thread(self, Endpoint wake)
-    cdef int drop_stale(self, unsigned flags) except -1
+    cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1
     cdef int flush(self) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int dispatch(self) except -1
-    cdef int open_buffers(self) except -1
-    cdef int starve(self, Endpoint endpoint) except -1
+    cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
     cdef int make_space(self, unsigned entries) except -1
@@ -81,7 +93,6 @@ cdef class Ring:
     cdef bint is_owner(self)
     cdef int check_usable(self) except -1
     cdef int drain(self, double seconds) except -1
-    cdef int feed_starved(self) except -1
 
 
 cdef uint64_t call_token(unsigned op) noexcept

@@ -12,6 +12,9 @@ class FaultPlan:
 class Endpoint: ...
 
 @disjoint_base
+class BufferGroup: ...
+
+@disjoint_base
 class Ring:
     def __new__(
         cls,

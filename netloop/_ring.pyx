@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 
+cimport cython
 from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR
 from posix.time cimport timespec, nanosleep
 
@@ -24,6 +25,10 @@ cdef enum:
     # Token slot of calls that are answered at once; no endpoint can have it.
     CALL_SLOT = (1 << 24) - 1
     FILES_MARGIN = 8
+    # Memory of a buffer is committed page by page as datagrams fill it, so what large ones need costs small ones
+    # nothing.
+    DATAGRAM_BUFFERS = 16
+    DATAGRAM_BUFFERS_MAX = 512
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
 
 # Set-up flags that this kernel was found to accept; asked once per process.
@@ -139,8 +144,57 @@ cdef class Endpoint:
         return c.nl_ring_sqe(&self.ring.ring)
 
 
+cdef class BufferGroup:
+    """Receive buffers that endpoints of one kind share, and the endpoints that wait for some to come back."""
+
+    def __cinit__(self, unsigned number, size_t size, unsigned count, unsigned count_max):
+        self.number = number
+        self.size = size
+        self.count = count
+        self.count_max = count_max
+        self.starved = deque()
+
+    def __dealloc__(self):
+        c.nl_buffers_close(&self.buffers)
+
+    cdef int open(self, Ring ring) except -1:
+        """Register the group; done by the first receive, so that a loop without connections has none."""
+        cdef int error
+        if self.buffers.queue == NULL:
+            error = c.nl_buffers_open(&self.buffers, &ring.ring, self.number, self.size, self.count, self.count_max)
+            if error:
+                raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
+        return 0
+
+    cdef int drop(self, unsigned flags) noexcept:
+        """Give back, unread, the buffer that a completion with these flags may carry."""
+        if flags & c.IORING_CQE_F_BUFFER:
+            c.nl_buffers_take(&self.buffers, flags)
+            c.nl_buffers_give(&self.buffers, flags)
+        return 0
+
+    cdef int starve(self, Endpoint endpoint) except -1:
+        """The kernel found no buffer for an endpoint's receive: flush it again when there are some."""
+        if c.nl_buffers_exhausted(&self.buffers):
+            return endpoint.mark_dirty()
+        self.starved.append(endpoint)
+        return 0
+
+    cdef int feed_starved(self) except -1:
+        """Re-arm as many waiting receives as there are free buffers, the longest waiting first."""
+        cdef Endpoint endpoint
+        cdef unsigned free = self.buffers.offered - self.buffers.taken
+        while free and self.starved:
+            endpoint = <Endpoint>self.starved.popleft()
+            endpoint.mark_dirty()
+            free -= 1
+        return 0
+
+
+# The ring is closed before the memory goes that the kernel may write to.
+@cython.no_gc_clear
 cdef class Ring:
-    """One io_uring with its endpoint table, buffer group and fixed-file table."""
+    """One io_uring with its endpoint table, buffer groups and fixed-file table."""
 
     def __cinit__(self, *, unsigned submission_entries, unsigned completion_entries, unsigned buffer_count,
                   unsigned buffer_count_max, size_t buffer_size, unsigned fixed_files, FaultPlan faults=None):
@@ -150,13 +204,12 @@ cdef class Ring:
         self.endpoints = []
         self.dirty = []
         self.flushing = []
-        self.starved = deque()
+        self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
+        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_LIMIT, DATAGRAM_BUFFERS,
+                                     DATAGRAM_BUFFERS_MAX)
         self.faults = faults
         self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
         self.completion_entries = max(completion_entries, self.submission_entries)
-        self.buffer_count = buffer_count
-        self.buffer_count_max = buffer_count_max
-        self.buffer_size = buffer_size
         self.fixed_files = fixed_files
         c.nl_sys_real(&self.sys)
         cdef nl_sys *sys = &self.sys if faults is None else &faults.fault.sys
@@ -168,7 +221,6 @@ cdef class Ring:
 
     def __dealloc__(self):
         c.nl_ring_close(&self.ring)
-        c.nl_buffers_close(&self.buffers)
         c.nl_files_close(&self.files)
         c.nl_slots_free(&self.slots)
 
@@ -237,7 +289,8 @@ cdef class Ring:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
         fresh.counters = self.ring.counters
         c.nl_ring_close(&self.ring)
-        c.nl_buffers_close(&self.buffers)
+        c.nl_buffers_close(&self.streams.buffers)
+        c.nl_buffers_close(&self.datagrams.buffers)
         c.nl_files_close(&self.files)
         self.files_refused = False
         self.ring = fresh
@@ -284,8 +337,10 @@ cdef class Ring:
         """Have every dirty endpoint write its submissions."""
         cdef Endpoint endpoint
         cdef Py_ssize_t done = 0
-        if self.starved:
-            self.feed_starved()
+        if self.streams.starved:
+            self.streams.feed_starved()
+        if self.datagrams.starved:
+            self.datagrams.feed_starved()
         cdef list batch = self.dirty
         self.dirty = self.flushing
         self.flushing = batch
@@ -362,29 +417,24 @@ cdef class Ring:
                 continue
             slot = c.nl_token_slot(cqe.user_data)
             if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
-                self.drop_stale(cqe.flags)
+                self.drop_stale(op, cqe.flags)
                 continue
             endpoint = <Endpoint>self.endpoints[slot]
             if not cqe.flags & c.IORING_CQE_F_MORE:
                 endpoint.in_flight -= 1
                 self.in_flight -= 1
             if self.closing:
-                if cqe.flags & c.IORING_CQE_F_BUFFER:
-                    c.nl_buffers_take(&self.buffers, cqe.flags)
-                    c.nl_buffers_give(&self.buffers, cqe.flags)
+                self.group_of(op).drop(cqe.flags)
                 endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
             else:
                 endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
         return 0
 
-    cdef int drop_stale(self, unsigned flags) except -1:
+    cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
         self.stale += 1
         if not flags & c.IORING_CQE_F_MORE:
             self.in_flight -= 1
-        if flags & c.IORING_CQE_F_BUFFER:
-            c.nl_buffers_take(&self.buffers, flags)
-            c.nl_buffers_give(&self.buffers, flags)
-        return 0
+        return self.group_of(op).drop(flags)
 
     # Operations that are answered at once -----------------------------------------------------------------------
 
@@ -413,32 +463,9 @@ cdef class Ring:
 
     # Buffers and files ------------------------------------------------------------------------------------------
 
-    cdef int open_buffers(self) except -1:
-        """Register the buffer group; done by the first receive, so that a loop without connections has none."""
-        cdef int error
-        if self.buffers.queue == NULL:
-            error = c.nl_buffers_open(&self.buffers, &self.ring, 0, self.buffer_size, self.buffer_count,
-                                      self.buffer_count_max)
-            if error:
-                raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
-        return 0
-
-    cdef int starve(self, Endpoint endpoint) except -1:
-        """The kernel found no buffer for an endpoint's receive: flush it again when there are some."""
-        if c.nl_buffers_exhausted(&self.buffers):
-            return endpoint.mark_dirty()
-        self.starved.append(endpoint)
-        return 0
-
-    cdef int feed_starved(self) except -1:
-        """Re-arm as many waiting receives as there are free buffers, the longest waiting first."""
-        cdef Endpoint endpoint
-        cdef unsigned free = self.buffers.offered - self.buffers.taken
-        while free and self.starved:
-            endpoint = <Endpoint>self.starved.popleft()
-            endpoint.mark_dirty()
-            free -= 1
-        return 0
+    cdef BufferGroup group_of(self, unsigned op):
+        """The group from which the kernel takes the buffers of an operation."""
+        return self.datagrams if op == c.NL_RECVMSG else self.streams
 
     cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""
@@ -494,11 +521,14 @@ cdef class Ring:
                     (<Endpoint>self.endpoints[slot]).attached = False
             self.endpoints.clear()
             self.dirty.clear()
-            self.starved.clear()
+            self.streams.starved.clear()
+            self.datagrams.starved.clear()
             self.in_flight = 0
 
     def counters(self):
         """What loop.statistics() tells about the ring, as a dictionary of numbers."""
+        cdef nl_buffers *streams = &self.streams.buffers
+        cdef nl_buffers *datagrams = &self.datagrams.buffers
         return {
             "enters": self.ring.counters.enters,
             "submissions": self.ring.counters.submissions,
@@ -506,10 +536,10 @@ cdef class Ring:
             "stale_completions": self.stale,
             "in_flight": self.in_flight,
             "max_completions_per_turn": self.most_completions,
-            "buffers_total": self.buffers.total,
-            "buffers_in_use": self.buffers.taken,
-            "buffers_high_water": self.buffers.high_water,
-            "buffers_exhausted": self.buffers.exhausted,
+            "buffers_total": streams.total + datagrams.total,
+            "buffers_in_use": streams.taken + datagrams.taken,
+            "buffers_high_water": streams.high_water + datagrams.high_water,
+            "buffers_exhausted": streams.exhausted + datagrams.exhausted,
             "fixed_files_total": self.files.total,
             "fixed_files_in_use": c.nl_files_used(&self.files),
         }

@@ -31,7 +31,7 @@ class Statistics:
     max_completions_per_turn: int
     """The most completions that one turn had to dispatch (high-water mark)."""
     buffers_total: int
-    """Receive buffers in the loop's group now."""
+    """Receive buffers in the loop's groups, for streams and for datagrams, now."""
     buffers_in_use: int
     """Receive buffers taken by the kernel or leased by the application now."""
     buffers_high_water: int
@@ -43,7 +43,7 @@ class Statistics:
     fixed_files_in_use: int
     """Slots of the fixed-file table taken now."""
     connections: int
-    """Stream connections open now."""
+    """Stream connections and datagram endpoints open now."""
     connections_accepted: int
     """Connections accepted by listeners (count)."""
     watchers: int

@@ -1,15 +1,12 @@
 from netloop._cext cimport nl_file
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport Outbox
-from netloop._transport cimport ReadingTransport, Transport
+from netloop._socket_transport cimport SocketTransport
 
 
-cdef class StreamTransport(ReadingTransport):
+cdef class StreamTransport(SocketTransport):
     cdef object server
-    cdef object sock
-    cdef nl_file file
 
-    cdef bint started
     cdef bint buffered
     cdef bint receiving
     cdef bint receive_cancelled
@@ -36,7 +33,6 @@ cdef class StreamTransport(ReadingTransport):
     cdef int take_sent(self, int res) except -1
     cdef int written(self) except -1
     cdef int on_closed(self) except -1
-    cdef int begin(self) except -1
     cdef inline int check_writable(self) except -1:
         if self.write_ended:
             raise RuntimeError("Cannot call write() after write_eof()")

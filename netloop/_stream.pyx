@@ -7,9 +7,8 @@ of the application only change the fields and mark the transport dirty.
 """
 
 import asyncio
-import os
 import sys
-from asyncio import constants, futures, transports, trsock
+from asyncio import constants, transports
 from asyncio.log import logger
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -19,20 +18,14 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from netloop cimport _cext as c
-from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
-from netloop._fixed_socket cimport FixedSocket
-
-from netloop._transport import STATE_NAMES
+from netloop._cext cimport NL_CANCELLING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._socket_transport cimport SEND_NOW, names_of, os_error
 
 
 cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     object PyContext_CopyCurrent()
-
-cdef enum:
-    # An outbox of this size is not kept until the turn's end.
-    SEND_NOW = 16 * 1024
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
 cdef bint server_counts_transports = sys.version_info >= (3, 13)
@@ -52,11 +45,8 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
                                 object server, dict extra):
     """A transport over an open, connected stream socket; begin() starts it."""
     cdef StreamTransport transport = StreamTransport.__new__(StreamTransport)
-    transport.file = file
-    transport.sock = sock
     transport.outbox = Outbox()
-    transport.set_up(loop, protocol, context, extra)
-    loop.connections += 1
+    transport.own(loop, file, sock, protocol, context, extra)
     if server is not None:
         transport.server = server
         if server_counts_transports:
@@ -66,7 +56,7 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
     return transport
 
 
-cdef class StreamTransport(ReadingTransport):
+cdef class StreamTransport(SocketTransport):
     """asyncio.Transport over a stream socket, driven by the ring."""
 
     _start_tls_compatible = True
@@ -76,55 +66,21 @@ cdef class StreamTransport(ReadingTransport):
     def __class__(self):
         return StreamInterface
 
-    def __repr__(self):
-        kind = "slot" if self.file.flag else "fd"
-        return (f"<StreamTransport {STATE_NAMES[self.state]} {kind}={self.file.number} "
-                f"read={'armed' if self.receiving else 'idle'} "
-                f"write=<{'in flight' if self.sending else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+    cdef bint has_receive(self) noexcept:
+        return self.receiving
+
+    cdef bint has_sends(self) noexcept:
+        return self.sending
 
     # Life cycle -------------------------------------------------------------------------------------------------
-
-    cdef int begin(self) except -1:
-        """Tell the protocol, then start to receive."""
-        try:
-            self.tell_made()
-        finally:
-            # Whatever came of it, even an exit from the loop: the connection is there and goes on.
-            self.started = True
-            self.mark_dirty()
-        return 0
-
-    def _begin(self, waiter):
-        try:
-            self.begin()
-        finally:
-            if waiter is not None:
-                futures._set_result_unless_cancelled(waiter, None)
-
-    def close(self):
-        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
-        if self.state < NL_DRAINING:
-            self.step(c.NL_ON_CLOSE)
 
     cdef int discard(self) except -1:
         return 0 if self.sending else self.outbox.clear()
 
-    cdef int release(self) except -1:
-        self.state = NL_CLOSED
-        if isinstance(self.sock, FixedSocket):
-            (<FixedSocket>self.sock).release()
-        elif self.sock is not None:
-            self.sock.close()
-        return 0
-
     cdef int on_closed(self) except -1:
         """The file is closed: nothing of this connection is left but to say so."""
         cdef object server = self.server
-        self.step(c.NL_ON_FILE_CLOSED)
-        if self.file.flag:
-            c.nl_files_give(&self.ring.files, self.file.number)
-        self.ring.detach(self)
-        self.loop.connections -= 1
+        self.leave_ring()
         self.outbox.clear()
         self.backlog = self.server = None
         try:
@@ -153,8 +109,8 @@ cdef class StreamTransport(ReadingTransport):
         """Arm the multishot receive, or cancel it, as wanted."""
         cdef bint wanted = (self.started and self.state < NL_DRAINING and not self.paused and not self.read_ended)
         if wanted and not self.receiving:
-            self.ring.open_buffers()
-            c.nl_prep_recv_multishot(self.sqe(), self.file, self.ring.buffers.group, self.token(c.NL_RECV, 0))
+            self.ring.streams.open(self.ring)
+            c.nl_prep_recv_multishot(self.sqe(), self.file, self.ring.streams.buffers.group, self.token(c.NL_RECV, 0))
             self.receiving = True
         elif self.receiving and not wanted and not self.receive_cancelled:
             c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_RECV, 0), self.token(c.NL_CANCEL, 0))
@@ -187,16 +143,7 @@ cdef class StreamTransport(ReadingTransport):
         if self.sending and not self.send_cancelled:
             c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_SEND, 0), self.token(c.NL_CANCEL, 0))
             self.send_cancelled = True
-        if self.in_flight:
-            return 0
-        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
-        if isinstance(self.sock, FixedSocket):
-            (<FixedSocket>self.sock).release()
-        elif self.sock is not None:
-            # The socket object lets go of its descriptor, which the ring then closes without a system call.
-            self.file = c.nl_descriptor(self.sock.detach())
-        c.nl_prep_close(self.sqe(), self.file, self.token(c.NL_CLOSE, 0))
-        return 0
+        return self.close_file()
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_RECV:
@@ -225,29 +172,29 @@ cdef class StreamTransport(ReadingTransport):
             return 0
         if res == -ENOBUFS:
             # Nothing is lost: the data stays in the socket until the receive is armed again.
-            return self.ring.starve(self)
+            return self.ring.streams.starve(self)
         if res == 0:
             return self.end_reading()
         if res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
             return self.mark_dirty()
-        return self.fail(OSError(-res, os.strerror(-res)), "Fatal read error on socket transport")
+        return self.fail(os_error(res), "Fatal read error on socket transport")
 
     cdef int receive_data(self, int length, unsigned flags) except -1:
         """A chunk has arrived in a buffer of the group."""
-        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.buffers, flags)
+        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.streams.buffers, flags)
         cdef bytes copy
-        c.nl_buffers_note(&self.ring.buffers, length)
+        c.nl_buffers_note(&self.ring.streams.buffers, length)
         if self.buffered and self.state < NL_DRAINING and not self.paused and not self.backlog:
             # The protocol's memory is asked for while ours is held, which saves copying twice.
             try:
                 self.fill_buffers(data, length)
             finally:
-                c.nl_buffers_give(&self.ring.buffers, flags)
+                c.nl_buffers_give(&self.ring.streams.buffers, flags)
             return 0
         try:
             copy = None if self.state >= NL_DRAINING else PyBytes_FromStringAndSize(<const char *>data, length)
         finally:
-            c.nl_buffers_give(&self.ring.buffers, flags)
+            c.nl_buffers_give(&self.ring.streams.buffers, flags)
         if copy is None:
             return 0
         if self.paused or self.backlog:
@@ -261,10 +208,10 @@ cdef class StreamTransport(ReadingTransport):
         self.backlog.insert(0, PyBytes_FromStringAndSize(<const char *>data, length))
         return 0
 
-    cdef int deliver(self, bytes data) except -1:
+    cdef int deliver(self, object data) except -1:
         if self.buffered:
             return self.fill_buffers(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-        return ReadingTransport.deliver(self, data)
+        return SocketTransport.deliver(self, data)
 
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1:
         """Copy into buffers of a BufferedProtocol until all is used or it wants no more."""
@@ -352,7 +299,7 @@ cdef class StreamTransport(ReadingTransport):
         if res >= 0:
             self.outbox.advance(res)
         elif res != -EAGAIN and res != -EINTR:
-            return self.fail(OSError(-res, os.strerror(-res)), "Fatal write error on socket transport")
+            return self.fail(os_error(res), "Fatal write error on socket transport")
         if self.outbox.size or self.state != NL_OPEN:
             self.mark_dirty()
         if self.drain_waiter is not None and self.outbox.size <= self.drain_limit:
@@ -422,10 +369,6 @@ cdef class StreamTransport(ReadingTransport):
                 self.loop.call_soon(self._resume_writing)
         return 0
 
-    def _resume_writing(self):
-        if self.state < NL_CANCELLING:
-            self.resume_writing_if_drained()
-
     def write_eof(self):
         """Shut the sending side down after what was written; see asyncio.WriteTransport.write_eof."""
         if self.write_ended or self.state >= NL_DRAINING:
@@ -472,46 +415,14 @@ cdef class StreamTransport(ReadingTransport):
 
     def set_protocol(self, protocol):
         """Change the protocol; see asyncio.BaseTransport.set_protocol."""
-        Transport.set_protocol(self, protocol)
+        SocketTransport.set_protocol(self, protocol)
         self.buffered = isinstance(protocol, BufferedProtocol)
-
-    def get_extra_info(self, name, default=None):
-        """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
-        if name in self.extra:
-            return self.extra[name]
-        if name == "socket":
-            if isinstance(self.sock, FixedSocket):
-                self.sock.transport = self
-            self.extra["socket"] = trsock.TransportSocket(self.sock)
-        elif name == "sockname":
-            try:
-                self.extra["sockname"] = self.sock.getsockname()
-            except OSError:
-                self.extra["sockname"] = None
-        else:
-            return default
-        return self.extra[name]
-
-    def _own_descriptor(self, int descriptor):
-        """Keep the loop's watchers off a descriptor of this connection."""
-        self.loop._transports[descriptor] = self
 
 
 def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
     """A transport over a connected socket object, which it owns from now on; it starts in the next turn."""
-    extra = {} if extra is None else dict(extra)
-    extra.setdefault("sockname", _name_or_none(sock.getsockname))
-    if "peername" not in extra:
-        extra["peername"] = _name_or_none(sock.getpeername)
     cdef StreamTransport transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol,
-                                                PyContext_CopyCurrent(), server, extra)
+                                                PyContext_CopyCurrent(), server, names_of(sock, extra))
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport
-
-
-def _name_or_none(method):
-    try:
-        return method()
-    except OSError:
-        return None

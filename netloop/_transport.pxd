@@ -42,6 +42,6 @@ cdef class ReadingTransport(Transport):
     cdef list backlog
 
     cdef int give_back(self, unsigned flags) except -1
-    cdef int hold_back(self, bytes data) except -1
-    cdef int deliver(self, bytes data) except -1
+    cdef int hold_back(self, object item) except -1
+    cdef int deliver(self, object item) except -1
     cdef int end_reading(self) except -1

@@ -214,23 +214,20 @@ cdef class ReadingTransport(Transport):
 
     cdef int give_back(self, unsigned flags) except -1:
         """Return the buffer of a completion that brings no data, if it carries one all the same."""
-        if flags & c.IORING_CQE_F_BUFFER:
-            c.nl_buffers_take(&self.ring.buffers, flags)
-            c.nl_buffers_give(&self.ring.buffers, flags)
-        return 0
+        return self.ring.streams.drop(flags)
 
-    cdef int hold_back(self, bytes data) except -1:
+    cdef int hold_back(self, object item) except -1:
         """Keep what arrives between pause_reading() and the end of the receive."""
         if self.backlog is None:
             self.backlog = []
-        self.backlog.append(data)
+        self.backlog.append(item)
         return 0
 
-    cdef int deliver(self, bytes data) except -1:
-        """Hand data to the protocol."""
+    cdef int deliver(self, object item) except -1:
+        """Hand what has arrived, bytes by default, to the protocol."""
         PyContext_Enter(self.context)
         try:
-            self.protocol.data_received(data)
+            self.protocol.data_received(item)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

@@ -15,6 +15,7 @@ from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
+from netloop._datagram import make_datagram
 from netloop._listener import Listener
 from netloop._loop import LoopCore
 from netloop._pipe import make_read_pipe, make_write_pipe
@@ -147,6 +148,16 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return make_stream(self, sock, protocol, waiter, extra, server)
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> asyncio.DatagramTransport:
+        return make_datagram(self, sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,

@@ -1,0 +1,63 @@
+/*
+ * How a multishot RECVMSG lays a datagram out in its buffer: the kernel's header, the sender's address in room of a
+ * fixed size, then the payload. netloop asks for no control messages, which would lie between the last two.
+ */
+#ifndef NL_DATAGRAM_H
+#define NL_DATAGRAM_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "nl_kernel.h"
+
+/* The largest datagram that is received whole: as much as asyncio asks for. UDP's are at most 65,527 bytes. */
+#define NL_DATAGRAM_LIMIT (256U * 1024)
+#define NL_DATAGRAM_NAME_ROOM sizeof(struct sockaddr_storage)
+#define NL_DATAGRAM_HEAD (sizeof(struct io_uring_recvmsg_out) + NL_DATAGRAM_NAME_ROOM)
+
+static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "the header of a received datagram is 16 bytes");
+static_assert(NL_DATAGRAM_HEAD % 16 == 0, "the address and the payload behind it are aligned");
+
+struct nl_datagram {
+    const struct sockaddr_storage *name;
+    socklen_t name_length; /* 0: the sender has no address */
+    const unsigned char *payload;
+    size_t length;
+    bool truncated; /* the datagram was larger than the buffer */
+};
+
+/* Describe what a completion with this result has left in its buffer. */
+static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result)
+{
+    const struct io_uring_recvmsg_out *head = (const void *)buffer;
+    size_t filled = result < 0 ? 0 : (size_t)result;
+    return (struct nl_datagram){
+        .name = (const void *)(buffer + sizeof(*head)),
+        .name_length = head->namelen < NL_DATAGRAM_NAME_ROOM ? head->namelen : (socklen_t)NL_DATAGRAM_NAME_ROOM,
+        .payload = buffer + NL_DATAGRAM_HEAD,
+        .length = filled > NL_DATAGRAM_HEAD ? filled - NL_DATAGRAM_HEAD : 0,
+        .truncated = (head->flags & MSG_TRUNC) != 0,
+    };
+}
+
+/*
+ * How many bytes of the socket's send buffer are free, and at most how many a UDP datagram takes: each fragment's data,
+ * rounded up by the allocator to less than twice its size, and the kernel's description of it. The kernel lets a send
+ * through while the buffer is not full, so datagrams that fit by this reckoning are all taken without waiting.
+ */
+static inline long nl_datagram_room(int fd)
+{
+    uint32_t memory[9]; /* SK_MEMINFO_: 2 is what is being sent, 3 the limit */
+    socklen_t size = sizeof(memory);
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) || size < 4 * sizeof(*memory))
+        return 0;
+    return (long)memory[3] - (long)memory[2];
+}
+
+static inline long nl_datagram_charge(size_t length)
+{
+    /* No fragment carries less than IPv6's smallest MTU, 1280, without its headers. */
+    return (long)(2 * length + (length / 1232 + 1) * 2048);
+}
+
+#endif

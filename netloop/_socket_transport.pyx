@@ -1,0 +1,135 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What the transports over a socket, stream or datagram, share: owning it, beginning, closing, telling its names."""
+
+import os
+from asyncio import futures, trsock
+
+from netloop cimport _cext as c
+from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING
+from netloop._fixed_socket cimport FixedSocket
+
+from netloop._transport import STATE_NAMES
+
+
+cdef class SocketTransport(ReadingTransport):
+    """A transport over an open socket; begin() starts it."""
+
+    cdef int own(self, LoopCore loop, c.nl_file file, object sock, object protocol, object context,
+                 dict extra) except -1:
+        self.file = file
+        self.sock = sock
+        self.set_up(loop, protocol, context, extra)
+        loop.connections += 1
+        return 0
+
+    def __repr__(self):
+        kind = "slot" if self.file.flag else "fd"
+        return (f"<{type(self).__name__} {STATE_NAMES[self.state]} {kind}={self.file.number} "
+                f"read={'armed' if self.has_receive() else 'idle'} "
+                f"write=<{'in flight' if self.has_sends() else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+
+    cdef bint has_receive(self) noexcept:
+        """Is a receive in flight?"""
+        return False
+
+    cdef bint has_sends(self) noexcept:
+        """Is a send in flight?"""
+        return False
+
+    cdef int begin(self) except -1:
+        """Tell the protocol, then start to receive."""
+        try:
+            self.tell_made()
+        finally:
+            # Whatever came of it, even an exit from the loop: the connection is there and goes on.
+            self.started = True
+            self.mark_dirty()
+        return 0
+
+    def _begin(self, waiter):
+        try:
+            self.begin()
+        finally:
+            if waiter is not None:
+                futures._set_result_unless_cancelled(waiter, None)
+
+    def close(self):
+        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
+        if self.state < NL_DRAINING:
+            self.step(c.NL_ON_CLOSE)
+
+    cdef int release(self) except -1:
+        self.state = NL_CLOSED
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).release()
+        elif self.sock is not None:
+            self.sock.close()
+        return 0
+
+    def _resume_writing(self):
+        if self.state < NL_CANCELLING:
+            self.resume_writing_if_drained()
+
+    cdef int close_file(self) except -1:
+        """Have the ring close the file, once nothing is in flight any more."""
+        if self.in_flight:
+            return 0
+        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).release()
+        elif self.sock is not None:
+            # The socket object lets go of its descriptor, which the ring then closes without a system call.
+            self.file = c.nl_descriptor(self.sock.detach())
+        c.nl_prep_close(self.sqe(), self.file, self.token(c.NL_CLOSE, 0))
+        return 0
+
+    cdef int leave_ring(self) except -1:
+        """The file is closed: leave the endpoint table."""
+        self.step(c.NL_ON_FILE_CLOSED)
+        if self.file.flag:
+            c.nl_files_give(&self.ring.files, self.file.number)
+        self.ring.detach(self)
+        self.loop.connections -= 1
+        return 0
+
+    def get_extra_info(self, name, default=None):
+        """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
+        if name in self.extra:
+            return self.extra[name]
+        if name == "socket":
+            if isinstance(self.sock, FixedSocket):
+                self.sock.transport = self
+            self.extra["socket"] = trsock.TransportSocket(self.sock)
+        elif name == "sockname":
+            try:
+                self.extra["sockname"] = self.sock.getsockname()
+            except OSError:
+                self.extra["sockname"] = None
+        else:
+            return default
+        return self.extra[name]
+
+    def _own_descriptor(self, int descriptor):
+        """Keep the loop's watchers off a descriptor of this connection."""
+        self.loop._transports[descriptor] = self
+
+
+cdef dict names_of(object sock, dict extra):
+    """Extra information with the socket's names, None where it has none."""
+    extra = {} if extra is None else dict(extra)
+    extra.setdefault("sockname", _name_or_none(sock.getsockname))
+    if "peername" not in extra:
+        extra["peername"] = _name_or_none(sock.getpeername)
+    return extra
+
+
+cdef object os_error(int res):
+    """The exception for an operation's negative result."""
+    return OSError(-res, os.strerror(-res))
+
+
+def _name_or_none(method):
+    try:
+        return method()
+    except OSError:
+        return None
