@@ -53,7 +53,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
     "operations": {
         "POLL_ADD": Feature("5.1", "add_reader and add_writer", REQUIRED),
         "SENDMSG": Feature("5.3", "many writes gathered into one send", REQUIRED),
-        "RECVMSG": Feature("5.3", "datagrams", _NOT_YET),
+        "RECVMSG": Feature("5.3", "datagrams", "there are no datagram endpoints"),
         "ACCEPT": Feature("5.5", "taking connections", REQUIRED),
         "ASYNC_CANCEL": Feature("5.5", "closing with operations in flight", REQUIRED),
         "CONNECT": Feature("5.5", "opening connections", REQUIRED),
