@@ -16,7 +16,7 @@ import socket
 from asyncio import trsock
 
 from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
+    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
 )
 
 from libc.stdint cimport int32_t

@@ -11,10 +11,9 @@ from asyncio.log import logger
 from libc.errno cimport EAGAIN, EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport close, write
+from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
 from netloop cimport _cext as c
-from netloop._ring cimport FaultPlan
 from netloop._scheduler cimport Handle, TimerHandle, new_handle, new_timer
 
 
@@ -67,14 +66,14 @@ cdef class Wake(Endpoint):
 
     cdef close(self):
         if self.read_fd >= 0:
-            close(self.read_fd)
-            close(self.write_fd)
+            close_descriptor(self.read_fd)
+            close_descriptor(self.write_fd)
             self.read_fd = self.write_fd = -1
 
     cdef int write(self) noexcept:
         """Wake the loop. A pipe that is full has woken it already."""
         self.written = True
-        return write(self.write_fd, b"\0", 1)
+        return write_descriptor(self.write_fd, b"\0", 1)
 
     cdef int on_flush(self) except -1:
         if not self.in_flight:
@@ -179,8 +178,8 @@ cdef class LoopCore:
         close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
         Without this, a program whose last act is close() would never see connection_lost().
         """
-        cdef int step
-        for step in range(CLOSING_STEPS):
+        cdef int _step
+        for _step in range(CLOSING_STEPS):
             if not self.closings:
                 break
             self.ring.flush()

@@ -102,7 +102,7 @@ cdef class FaultPlan:
     ``plan.calls`` then counts the calls of that kind.
     """
 
-    def __init__(self, str call, uint64_t nth, int errno):
+    def __init__(self, str call, uint64_t nth, int errno):  # no-cython-lint
         kinds = {"setup": c.NL_CALL_SETUP, "enter": c.NL_CALL_ENTER, "register": c.NL_CALL_CONTROL,
                  "any": c.NL_CALL_ANY}
         if call not in kinds:
