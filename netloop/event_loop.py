@@ -40,8 +40,8 @@ _FIXED_FILES_LIMIT = 65536
 _SIZES = {
     "submission_entries": (1, 32768),
     "completion_entries": (1, 65536),
+    "buffer_count_max": (1, 32768),  # before buffer_count, which it limits
     "buffer_count": (1, 32768),
-    "buffer_count_max": (1, 32768),
     "buffer_size": (1, 1 << 30),
     "fixed_files": (0, 1 << 20),
 }

@@ -9,7 +9,7 @@ import netloop
 
 OUT_OF_RANGE = {
     "buffer_count": [0, -1],
-    "buffer_count_max": [65536],
+    "buffer_count_max": [0, 65536],
     "submission_entries": [0, -1, 1 << 20],
     "completion_entries": [0, -1, 1 << 31],
 }
