@@ -46,6 +46,9 @@ _SIZES = {
     "fixed_files": (0, 1 << 20),
 }
 
+# Flags of getnameinfo() with which it asks no name service.
+_NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
 # Loops whose ring a forked child inherits and must not touch.
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
@@ -275,6 +278,12 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         if not self._debug and _is_numeric(host, port):
             return socket.getaddrinfo(host, port, family, type, proto, flags)
         return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """See asyncio.loop.getnameinfo. A numeric answer is given at once, without a thread."""
+        if flags & _NUMERIC == _NUMERIC:
+            return socket.getnameinfo(sockaddr, flags)
+        return await super().getnameinfo(sockaddr, flags)
 
 
 def _check_sizes(sizes: dict[str, int]) -> None:

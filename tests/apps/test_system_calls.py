@@ -58,20 +58,19 @@ netloop.run(main())
 """
 
 
-async def talk(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    assert await reader.readexactly(2) == b"go"
-    for _ in range(ROUNDS):
-        writer.write(MESSAGE)
-        assert await reader.readexactly(len(MESSAGE)) == MESSAGE
-    writer.close()
-    await writer.wait_closed()
-
-
 async def talk_all(port: int) -> None:
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(talk(port))
+    """Rounds of one message on each connection: all are sent before the first answer is awaited."""
+    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+    for reader, _ in streams:
+        assert await reader.readexactly(2) == b"go"
+    for _ in range(ROUNDS):
+        for _, writer in streams:
+            writer.write(MESSAGE)
+        for reader, _ in streams:
+            assert await reader.readexactly(len(MESSAGE)) == MESSAGE
+    for _, writer in streams:
+        writer.close()
+        await writer.wait_closed()
 
 
 def calls_during_traffic(trace: str) -> collections.Counter[str]:

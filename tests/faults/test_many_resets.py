@@ -10,9 +10,9 @@ from loop.helpers import Echo, Recorder, address_of, eventually, finish, reset, 
 
 @pytest.mark.limit(60)
 @pytest.mark.parametrize("when", ["at once", "after data", "after the echo"])
-async def test_two_thousand_connections(loop, when):
+async def test_ten_thousand_connections(loop, when):
     async with serving(Echo, backlog=2500) as (server, protocols):
-        for batch in range(20):
+        for batch in range(100):
             peers = [socket.create_connection(address_of(server)) for _ in range(100)]
             if when != "at once":
                 for peer in peers:
@@ -21,7 +21,7 @@ async def test_two_thousand_connections(loop, when):
                 for peer in peers:
                     peer.setblocking(False)
                     assert await loop.sock_recv(peer, 4) == b"echo"
-            await turns(batch % 3)
+            await turns(batch % 15)
             for peer in peers:
                 reset(peer)
         _, client = await loop.create_connection(Recorder, *address_of(server))
@@ -30,7 +30,7 @@ async def test_two_thousand_connections(loop, when):
         await finish(client)
         await eventually(lambda: all(protocol.lost.done() for protocol in protocols))
         if when == "after the echo":
-            assert len(protocols) == 2001
+            assert len(protocols) == 10_001
         if hasattr(loop, "statistics"):
             assert loop.statistics().connections == 0
 

@@ -29,7 +29,7 @@ async def test_a_factory_that_closes_its_server_still_gets_its_connection(loop):
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["call_soon", "call_later"])
-def test_a_callback_whose_context_is_entered_already_is_reported_and_the_loop_goes_on(loop, exceptions, later):
+def test_a_callback_whose_context_is_entered_already_is_reported_and_the_loop_goes_on(loop, exceptions, caplog, later):
     context = contextvars.copy_context()
     ran = []
 
@@ -42,6 +42,8 @@ def test_a_callback_whose_context_is_entered_already_is_reported_and_the_loop_go
         loop.run_forever()
 
     context.run(run_inside)
-    assert exceptions.take_types() == [RuntimeError]
+    # From Python 3.12 on asyncio calls the handler in the same context, which fails, and logs that instead.
+    logged = "Unhandled error in exception handler" in caplog.text
+    assert exceptions.take_types() == ([] if logged else [RuntimeError])
     loop.run_until_complete(turns())
     assert ran == []
