@@ -297,7 +297,9 @@ cdef class DatagramTransport(SocketTransport):
         self.outbox.add(<bytes>data, name)
         self.mark_dirty()
         if not self.sending and not self.full and (
-                self.outbox.size >= SEND_NOW or self.outbox.waiting() >= self.batch_limit):
+                self.outbox.size >= SEND_NOW or self.outbox.waiting() >= self.batch_limit
+                # Nobody knows when a loop that does not run will run again.
+                or not self.ring.running and self.ring.is_idle()):
             self.send_now()
         if self.outbox.size > self.high_water:
             self.pause_writing_if_full()

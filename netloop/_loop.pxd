@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from netloop._ring cimport Endpoint, Ring
-from netloop._scheduler cimport ReadyQueue, Timers
+from netloop._scheduler cimport Handle, ReadyQueue, Timers
 
 
 cdef class Wake(Endpoint):
@@ -36,7 +36,8 @@ cdef class LoopCore:
     cdef int turn(self) except -1
     cdef int settle(self) except -1
     cdef int64_t wait_limit(self) except? -2
-    cdef int run_ready(self) except -1
+    cdef int run_ready(self, Py_ssize_t remaining) except -1
+    cdef int run_handle(self, Handle handle) except -1
     cdef int run_timed(self, object handle) except -1
     cdef int fire_timers(self) except -1
     cdef int check_call(self, object callback, str method, bint check_thread) except -1

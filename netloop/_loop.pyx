@@ -6,7 +6,7 @@ connection or once per loop. Attributes with a leading underscore are those that
 """
 
 import os
-from asyncio.log import logger
+from asyncio import base_events
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
@@ -14,7 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
 from netloop cimport _cext as c
-from netloop._scheduler cimport Handle, TimerHandle, new_handle, new_timer
+from netloop._scheduler cimport TimerHandle, new_handle, new_timer
 
 
 cdef extern from "Python.h":
@@ -173,7 +173,7 @@ cdef class LoopCore:
                 return
 
     cdef int settle(self) except -1:
-        """Bring closings that are under way to their end before the loop stops.
+        """Before the loop stops: send what was written, and bring closings that are under way to their end.
 
         close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
         Without this, a program whose last act is close() would never see connection_lost().
@@ -185,17 +185,28 @@ cdef class LoopCore:
             self.ring.flush()
             self.ring.enter(0, 0)
             self.ring.dispatch()
+        if self.ring.dirty:
+            self.ring.flush()
+            self.ring.enter(0, 0)
         return 0
 
     cdef int turn(self) except -1:
-        """Submit and wait in one system call, then dispatch completions, fire timers, run what is ready."""
+        """Submit and wait in one system call; then run what was scheduled before that, dispatch completions and fire
+        timers.
+
+        What was scheduled comes before what has arrived since, as in asyncio: a program that has just asked for
+        something may count on being ready for the answer. What completions and timers schedule is run by the next
+        turn, which enters the kernel before that only if there is something to submit or to fetch.
+        """
         cdef int64_t limit
+        cdef Py_ssize_t scheduled
         cdef Ring ring = self.ring
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
         ring.flush()
         limit = self.wait_limit()
+        scheduled = self.ready.count
         if limit != 0:
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
@@ -211,10 +222,12 @@ cdef class LoopCore:
             with nogil:
                 pass
         PyErr_CheckSignals()
+        if scheduled:
+            self.run_ready(scheduled)
         ring.dispatch()
         if self.timers.heap.count:
             self.fire_timers()
-        return self.run_ready()
+        return 0
 
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
@@ -243,20 +256,17 @@ cdef class LoopCore:
                 return 0
             self.ready.push(handle)
 
-    cdef int run_ready(self) except -1:
-        """Run the callbacks that are ready now. Those they add wait for the next turn, after I/O."""
-        cdef Handle handle
-        cdef Py_ssize_t remaining = self.ready.count
+    cdef int run_ready(self, Py_ssize_t remaining) except -1:
+        """Run the first of the callbacks that are ready. Those they add come later."""
         while remaining > 0 and self.ready.count:
             remaining -= 1
-            handle = self.ready.pop()
-            if handle._cancelled:
-                continue
-            if self._debug:
-                self.run_timed(handle)
-            else:
-                handle.run()
+            self.run_handle(self.ready.pop())
         return 0
+
+    cdef int run_handle(self, Handle handle) except -1:
+        if handle._cancelled:
+            return 0
+        return self.run_timed(handle) if self._debug else handle.run()
 
     cdef int run_timed(self, object handle) except -1:
         """Debug mode: run a handle and log it when it kept the loop for too long."""
@@ -267,7 +277,7 @@ cdef class LoopCore:
             (<Handle>handle).run()
             took = monotonic() - begun
             if took >= self.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", _describe(handle), took)
+                base_events.logger.warning("Executing %s took %.3f seconds", _describe(handle), took)
         finally:
             self._current_handle = None
         return 0

@@ -34,4 +34,5 @@ cdef class WritePipeTransport(Transport):
     cdef int on_written(self, int res) except -1
     cdef int on_reader_gone(self) except -1
     cdef int accept_write(self, bytes piece) except -1
+    cdef bytes write_outside(self, bytes piece)
     cdef int finish(self) except -1

@@ -14,8 +14,9 @@ import stat
 from asyncio import futures, transports
 from asyncio.log import logger
 
-from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP
+from posix.unistd cimport write as write_descriptor
 
 from netloop cimport _cext as c
 from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_OPEN
@@ -359,9 +360,19 @@ cdef class WritePipeTransport(Transport):
             return 0
         if self.state >= NL_DRAINING:
             return self.ignore_write()
+        if not self.ring.running and not self.outbox.size:
+            piece = self.write_outside(piece)
         self.outbox.add(piece)
         self.mark_dirty()
         return self.pause_writing_if_full()
+
+    cdef bytes write_outside(self, bytes piece):
+        """Write at once, as nobody knows when the loop will run again; returns the rest.
+
+        Not through the ring, where the kernel gives a terminal's writes to a thread of its own.
+        """
+        cdef Py_ssize_t taken = write_descriptor(self.fd, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        return piece[taken:] if taken > 0 else piece
 
     def get_extra_info(self, name, default=None):
         """ "pipe"; see asyncio.BaseTransport.get_extra_info."""
@@ -382,7 +393,7 @@ def make_read_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     transport.pipe = pipe
     transport.fd = fd
     transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
-    start(loop, transport, waiter)
+    start_reading(loop, transport, waiter)
     return transport
 
 
@@ -404,13 +415,24 @@ def make_write_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     transport.watched = watched
     transport.outbox = Outbox()
     transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
-    start(loop, transport, waiter)
+    start_writing(loop, transport, waiter)
     return transport
 
 
-cdef start(LoopCore loop, transport, waiter):
-    """connection_made(), then reading or watching, then the answer to who waits: each may end the loop's run."""
-    loop.call_soon((<Transport>transport).protocol.connection_made, transport)
+cdef start_reading(LoopCore loop, ReadPipeTransport transport, waiter):
+    """connection_made(), then the answer to who waits, then reading: each may end the loop's run.
+
+    Who waits runs in the turn after the answer, and so has the transport in hand before the first data is delivered.
+    """
+    loop.call_soon(transport.protocol.connection_made, transport)
+    if waiter is not None:
+        loop.call_soon(futures._set_result_unless_cancelled, waiter, None)
+    loop.call_soon(loop.call_soon, transport._start)
+
+
+cdef start_writing(LoopCore loop, WritePipeTransport transport, waiter):
+    """connection_made(), then watching the reader, then the answer to who waits: each may end the loop's run."""
+    loop.call_soon(transport.protocol.connection_made, transport)
     loop.call_soon(transport._start)
     if waiter is not None:
         loop.call_soon(futures._set_result_unless_cancelled, waiter, None)

@@ -91,6 +91,7 @@ cdef class Ring:
     cdef bint submit_sends(self) except -1
     cdef int submit_now(self) except -1
     cdef bint is_owner(self)
+    cdef bint is_idle(self)
     cdef int check_usable(self) except -1
     cdef int drain(self, double seconds) except -1
 

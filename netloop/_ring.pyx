@@ -271,6 +271,10 @@ cdef class Ring:
             return self.running == PyThread_get_thread_ident()
         return self.enabled and self.owner == <unsigned long>threading.get_native_id()
 
+    cdef bint is_idle(self):
+        """Does the loop not run, and may the calling thread use the ring all the same?"""
+        return not self.running and self.ring.fd >= 0 and not self.abandoned and self.is_owner()
+
     cdef change_thread(self, Endpoint wake):
         """Replace the ring by one that the calling thread may use.
 
@@ -390,7 +394,7 @@ cdef class Ring:
 
         An error is left for the turn's own enter to meet again and report.
         """
-        if self.running != PyThread_get_thread_ident():
+        if not self.is_owner():
             return False
         with nogil:
             c.nl_ring_submit(&self.ring)

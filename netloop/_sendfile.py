@@ -31,7 +31,7 @@ class SendFile(Host):
 
         Raises:
             SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
-            ConnectionError: the connection was lost; what was sent until then is not known.
+            ConnectionError: the connection was lost; the file's position tells how much was sent until then.
         """
         descriptor, size = _regular_file(file)
         end = size if count is None else min(size, offset + count)
@@ -43,12 +43,13 @@ class SendFile(Host):
                 part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent)).future
                 if not part:
                     break  # the file has become shorter
-                await transport._send_part(part, PART)
                 sent += len(part)
+                await transport._send_part(part, PART)
             await transport._drained(0)
             return sent
         finally:
             transport._end_sendfile()
+            sent = max(0, sent - transport._lost_bytes)
             if sent:
                 os.lseek(descriptor, offset + sent, os.SEEK_SET)
 

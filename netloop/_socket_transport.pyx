@@ -47,11 +47,20 @@ cdef class SocketTransport(ReadingTransport):
         return 0
 
     def _begin(self, waiter):
-        try:
+        """begin(), but whoever waits for the connection has it in hand before the first data is delivered."""
+        if waiter is None:
             self.begin()
+            return
+        try:
+            self.tell_made()
         finally:
-            if waiter is not None:
-                futures._set_result_unless_cancelled(waiter, None)
+            futures._set_result_unless_cancelled(waiter, None)
+            # The task that waits runs in the next turn, after completions and before this.
+            self.loop.call_soon(self._start)
+
+    def _start(self):
+        self.started = True
+        self.mark_dirty()
 
     def close(self):
         """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
@@ -108,6 +117,10 @@ cdef class SocketTransport(ReadingTransport):
         else:
             return default
         return self.extra[name]
+
+    @property
+    def _sock(self):
+        return self.sock
 
     def _own_descriptor(self, int descriptor):
         """Keep the loop's watchers off a descriptor of this connection."""

@@ -19,7 +19,9 @@ cdef class StreamTransport(SocketTransport):
     cdef bint sendfile_active
     cdef object drain_waiter
     cdef Py_ssize_t drain_limit
+    cdef Py_ssize_t lost
 
+    cdef int give_up(self) except -1
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1
@@ -29,8 +31,10 @@ cdef class StreamTransport(SocketTransport):
     cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int fill_buffer(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
     cdef int send_now(self) except -1
+    cdef int reap_send(self) except -1
     cdef int on_sent(self, int res) except -1
     cdef int take_sent(self, int res) except -1
+    cdef bint too_late(self) noexcept
     cdef int written(self) except -1
     cdef int on_closed(self) except -1
     cdef inline int check_writable(self) except -1:

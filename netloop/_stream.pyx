@@ -18,7 +18,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from netloop cimport _cext as c
-from netloop._cext cimport NL_CANCELLING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
 from netloop._socket_transport cimport SEND_NOW, names_of, os_error
 
 
@@ -74,14 +74,26 @@ cdef class StreamTransport(SocketTransport):
 
     # Life cycle -------------------------------------------------------------------------------------------------
 
+    def close(self):
+        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
+        if self.state < NL_DRAINING:
+            self.step(c.NL_ON_CLOSE)
+            if not self.outbox.size:
+                self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
+
     cdef int discard(self) except -1:
-        return 0 if self.sending else self.outbox.clear()
+        return 0 if self.sending else self.give_up()
+
+    cdef int give_up(self) except -1:
+        """Forget what was not sent, but not how much it was."""
+        self.lost += self.outbox.size
+        return self.outbox.clear()
 
     cdef int on_closed(self) except -1:
         """The file is closed: nothing of this connection is left but to say so."""
         cdef object server = self.server
         self.leave_ring()
-        self.outbox.clear()
+        self.give_up()
         self.backlog = self.server = None
         try:
             self.tell_lost()
@@ -294,11 +306,11 @@ cdef class StreamTransport(SocketTransport):
     cdef int take_sent(self, int res) except -1:
         """A send has completed, with how many bytes the kernel took or -errno."""
         self.sending = self.send_cancelled = False
-        if self.state >= NL_CANCELLING:
-            return self.outbox.clear()
         if res >= 0:
             self.outbox.advance(res)
-        elif res != -EAGAIN and res != -EINTR:
+        if self.state >= NL_CANCELLING:
+            return self.give_up()
+        if res < 0 and res != -EAGAIN and res != -EINTR:
             return self.fail(os_error(res), "Fatal write error on socket transport")
         if self.outbox.size or self.state != NL_OPEN:
             self.mark_dirty()
@@ -324,7 +336,7 @@ cdef class StreamTransport(SocketTransport):
         """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
         self.check_writable()
-        if self.state >= NL_DRAINING:
+        if self.too_late():
             self.ignore_write()
             return
         # All of them before the protocol hears of a full buffer: what it then writes comes after them.
@@ -335,15 +347,27 @@ cdef class StreamTransport(SocketTransport):
     cdef int accept_write(self, bytes piece) except -1:
         if not PyBytes_GET_SIZE(piece):
             return 0
-        if self.state >= NL_DRAINING:
+        if self.too_late():
             return self.ignore_write()
         self.outbox.add(piece)
         return self.written()
 
+    cdef bint too_late(self) noexcept:
+        """Is what is written now ignored?
+
+        Not yet while earlier writes are being sent after close(), as asyncio has it: TLS, told to go on writing, hands
+        over its last records only then.
+        """
+        return self.state > NL_DRAINING
+
     cdef int written(self) except -1:
         """Something was added to the outbox."""
         self.mark_dirty()
-        if self.outbox.size >= SEND_NOW and not self.sending:
+        if not self.ring.running and self.ring.is_idle():
+            # Nobody knows when the loop will run again, so this goes at once.
+            self.reap_send()
+            self.send_now()
+        elif self.outbox.size >= SEND_NOW:
             self.send_now()
         if self.outbox.size > self.high_water:
             self.pause_writing_if_full()
@@ -355,12 +379,16 @@ cdef class StreamTransport(SocketTransport):
         Large pieces that live until then grow the heap and leave the cache: an echo of 16 KiB messages cost 1.7 times
         as much CPU. Small ones gain more from being submitted together.
         """
-        cdef int32_t result
-        if not c.nl_ring_space(&self.ring.ring):
+        if self.sending or not c.nl_ring_space(&self.ring.ring):
             return 0
         self.flush_send()
         self.ring.submit_sends()
-        if c.nl_ring_take(&self.ring.ring, self.token(c.NL_SEND, 0), &result):
+        return self.reap_send()
+
+    cdef int reap_send(self) except -1:
+        """Take in the end of the send that is in flight, if it has come, before the turn that would dispatch it."""
+        cdef int32_t result
+        if self.sending and c.nl_ring_take(&self.ring.ring, self.token(c.NL_SEND, 0), &result):
             self.in_flight -= 1
             self.ring.in_flight -= 1
             self.take_sent(result)
@@ -384,6 +412,11 @@ cdef class StreamTransport(SocketTransport):
 
     # Sending files ----------------------------------------------------------------------------------------------
 
+    @property
+    def _lost_bytes(self):
+        """How much of what was written before the end was never sent."""
+        return self.lost
+
     def _begin_sendfile(self):
         """From now on write() is refused."""
         if self.sendfile_active:
@@ -403,10 +436,10 @@ cdef class StreamTransport(SocketTransport):
         await self._drained(limit)
 
     async def _drained(self, Py_ssize_t limit):
-        """Wait until no more than `limit` bytes are left to send."""
-        if self.state >= NL_CANCELLING:
+        """Wait until no more than `limit` bytes are left to send, or until the end, which is a ConnectionError."""
+        if self.state >= NL_CLOSED:
             raise ConnectionError("Connection is closed by peer")
-        if self.outbox.size > limit:
+        if self.state >= NL_CANCELLING or self.outbox.size > limit:
             self.drain_limit = limit
             self.drain_waiter = self.loop.create_future()
             await self.drain_waiter

@@ -106,18 +106,19 @@ cdef class Watch(Endpoint):
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        cdef Handle writer = self.writer
         self.cancelled = False
+        if res <= 0 and res != -c.ECANCELED:
+            self.report(-res)
+            return 0
+        # Armed again only after the callbacks have run: they are what makes the descriptor unready.
+        self.mark_dirty()
         if res > 0:
             # An error or a hang-up is for both to find out, as a selector has it.
             if self.reader is not None and res & ~POLLOUT:
-                self.loop.ready.push(self.reader)
-            if self.writer is not None and res & ~(POLLIN | POLLPRI | POLLRDHUP):
-                self.loop.ready.push(self.writer)
-        elif res != -c.ECANCELED:
-            self.report(-res)
-            return 0
-        # Armed again after the callbacks have run: they are what makes the descriptor unready.
-        self.mark_dirty()
+                self.loop.run_handle(self.reader)
+            if writer is not None and res & ~(POLLIN | POLLPRI | POLLRDHUP):
+                self.loop.run_handle(writer)
         return 0
 
     def report(self, error):

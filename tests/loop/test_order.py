@@ -1,0 +1,142 @@
+"""What comes before what: scheduled calls and arriving data, and writes while the loop does not run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+
+from .helpers import HOST, BufferedRecorder, Events, Recorder, address_of, connected, finish, pattern, serving
+
+
+class Greeting(Recorder):
+    """A server's side that speaks first."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        transport.write(b"hello")
+
+
+async def test_who_connects_has_the_transport_before_the_first_data(loop):
+    known = []
+
+    class Client(Recorder):
+        def data_received(self, data):
+            known.append("data")
+            super().data_received(data)
+
+    async with serving(Greeting) as (server, _):
+        for _ in range(20):
+            known.clear()
+            _, client = await loop.create_connection(Client, *address_of(server))
+            known.append("connected")
+            await client.until_received(5)
+            assert known == ["connected", "data"]
+            await finish(client)
+
+
+async def test_who_opens_a_pipe_has_the_transport_before_the_first_data(loop):
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"early")
+    os.close(write_end)
+    _, protocol = await loop.connect_read_pipe(Recorder, os.fdopen(read_end, "rb", 0))
+    assert protocol.data == b""
+    await protocol.until_received(5)
+    await protocol.lost
+
+
+def test_what_was_scheduled_comes_before_what_arrives_later(loop, run):
+    """A datagram sent before a future is made to wait for it is delivered to that future."""
+
+    class Receiver(asyncio.DatagramProtocol):
+        waiter = None
+
+        def datagram_received(self, data, address):
+            assert self.waiter is not None, "the datagram came before the callback that was scheduled before it"
+            self.waiter.set_result(data)
+
+        async def wait(self):
+            self.waiter = loop.create_future()
+            return await self.waiter
+
+    receiver, protocol = run(loop.create_datagram_endpoint(Receiver, local_addr=(HOST, 0)))
+    sender, _ = run(loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(HOST, 0)))
+    for _ in range(20):
+        sender.sendto(b"x", receiver.get_extra_info("sockname"))
+        assert run(protocol.wait()) == b"x"
+        protocol.waiter = None
+    sender.close()
+    receiver.close()
+    run(asyncio.sleep(0))
+
+
+@contextlib.contextmanager
+def stopped_connection(loop, run):
+    """A connection of a loop that does not run: the protocol, and the peer as a blocking socket."""
+    with socket.create_server((HOST, 0)) as listener:
+        _, protocol = run(loop.create_connection(Recorder, *listener.getsockname()))
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(10)
+            yield protocol, peer
+    run(finish(protocol))
+
+
+def test_a_write_outside_a_run_is_sent_at_once(loop, run):
+    with stopped_connection(loop, run) as (protocol, peer):
+        for piece in (b"one", b"two", pattern(20_000), b"end"):
+            protocol.transport.write(piece)
+            assert peer.recv(len(piece), socket.MSG_WAITALL) == piece
+
+
+def test_a_write_just_before_the_end_of_a_run_is_sent(loop, run):
+    async def write(transport):
+        transport.write(b"last words")
+
+    with stopped_connection(loop, run) as (protocol, peer):
+        run(write(protocol.transport))
+        assert peer.recv(10, socket.MSG_WAITALL) == b"last words"
+
+
+def test_a_pipe_is_written_outside_a_run_at_once(loop, run):
+    read_end, write_end = os.pipe()
+    transport, protocol = run(loop.connect_write_pipe(Events, os.fdopen(write_end, "wb", 0)))
+    for piece in (b"one", b"two", b"three"):
+        transport.write(piece)
+        assert os.read(read_end, 100) == piece
+    transport.close()
+    run(protocol.until_called("connection_lost"))
+    os.close(read_end)
+
+
+def test_a_datagram_is_sent_outside_a_run_at_once(loop, run):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((HOST, 0))
+        peer.settimeout(10)
+        transport, _ = run(loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=peer.getsockname()))
+        for piece in (b"one", b"two", b"three"):
+            transport.sendto(piece)
+            assert peer.recv(100) == piece
+        transport.close()
+        run(asyncio.sleep(0))
+
+
+async def test_what_is_written_while_earlier_writes_drain_after_close_is_sent(loop):
+    """TLS counts on it: told to go on writing, it hands over its last records only then."""
+    size = 4_000_000
+
+    class Late(Events, asyncio.Protocol):
+        def resume_writing(self):
+            super().resume_writing()
+            self.transport.write(b"late")
+
+    async with connected(Late, BufferedRecorder) as (near, far):
+        far.transport.pause_reading()
+        near.transport.write(pattern(size))
+        near.transport.close()
+        assert "pause_writing" in near.calls
+        far.transport.resume_reading()
+        await far.until_received(size + 4)
+        assert bytes(far.data[size:]) == b"late"
+        await near.lost
