@@ -153,7 +153,14 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef int ignore_write(self) except -1:
-        """A write after the end: said in the log when it goes on, as asyncio does."""
+        """A write after the end: said in the log when it goes on, as asyncio does.
+
+        If the connection was lost while the protocol's writer ran, the writer may not know and go on as long as it is
+        not paused, so that connection_lost() is never called: asyncio's TLS transport does not pass is_closing() on.
+        """
+        if self.state >= NL_CANCELLING and not self.protocol_paused and self.protocol is not None:
+            self.protocol_paused = True
+            self.tell_flow("pause_writing")
         self.ignored_writes += 1
         if self.ignored_writes > ignored_writes_logged:
             logger.warning("socket.send() raised exception: write() on a transport that is closed")

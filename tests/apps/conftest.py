@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from apps.programs import Program, Server
+from apps.servers import PostgresqlServer, RedisServer, running_postgresql, running_redis
 
 # Every loop's package has a function of this name, so the same command line serves all three.
 FACTORY = "{}:new_event_loop"
@@ -61,3 +62,17 @@ def program(tmp_path: Path) -> Callable[[str, str], str]:
         return name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server for all tests; a test names its keys after itself."""
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server for all tests; a test keeps its tables temporary."""
+    with running_postgresql() as server:
+        yield server

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -25,10 +26,23 @@ NETLOOP = str(Path(netloop.__file__).resolve().parents[1])
 
 
 class Program:
-    """A program in a process of its own; its output, standard error included, is kept."""
+    """A program in a process of its own; its output, standard error included, is kept.
 
-    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+    It runs as ``user``, if one is given, and is asked to end by the signal ``end_by``.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        user: str | None = None,
+        end_by: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._end_by = end_by
+        self._ended: tuple[int, str] | None = None
         path = os.pathsep.join((NETLOOP, str(directory)))
         self._process = subprocess.Popen(
             command,
@@ -37,11 +51,16 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            user=user,
+            group=user and pwd.getpwnam(user).pw_gid,
+            extra_groups=user and [],
         )
 
     @property
     def output(self) -> str:
         """What it has printed so far."""
+        if self._ended is not None:
+            return self._ended[1]
         return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
@@ -60,17 +79,20 @@ class Program:
         return self._process.wait(START_SECONDS)
 
     def stop(self) -> tuple[int, str]:
-        """Ask it to end; its exit status and everything it printed."""
+        """Ask it to end, unless it has ended; its exit status and everything it printed."""
+        if self._ended is not None:
+            return self._ended
         try:
             if self._process.poll() is None:
-                self._process.send_signal(signal.SIGTERM)
+                self._process.send_signal(self._end_by)
             try:
                 status = self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-                pytest.fail(f"it did not end within {STOP_SECONDS:g} s of SIGTERM:\n{self.output}")
-            return status, self.output
+                pytest.fail(f"it did not end within {STOP_SECONDS:g} s of {self._end_by.name}:\n{self.output}")
+            self._ended = status, self.output
+            return self._ended
         finally:
             self._output.close()
 

@@ -226,6 +226,65 @@ async def test_an_abrupt_end(loop, server_tls, connect, how):
         await protocol.lost
 
 
+class Writer(Recorder):
+    """Waits with writing only while it is paused, and knows of the end by connection_lost() alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def pause_writing(self):
+        super().pause_writing()
+        self.free.clear()
+
+    def resume_writing(self):
+        super().resume_writing()
+        self.free.set()
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.free.set()
+
+    async def write_on(self, limit):
+        """Write until the connection is lost; how many writes of at most ``limit`` there were."""
+        for count in range(limit):
+            await self.free.wait()
+            if "connection_lost" in self.calls:
+                return count
+            self.transport.write(bytes(100_000))
+        return limit
+
+
+class Leaver(Recorder):
+    """Ends the connection a few turns after the first data."""
+
+    def __init__(self, turns):
+        super().__init__()
+        self.turns_left = turns
+
+    def data_received(self, data):
+        if not self.data:
+            self.wait()
+        super().data_received(data)
+
+    def wait(self):
+        self.turns_left -= 1
+        if self.turns_left < 0:
+            self.transport.abort()
+        else:
+            self.loop.call_soon(self.wait)
+
+
+async def test_a_writer_that_is_never_told_to_wait_hears_of_the_end(loop, server_tls, connect):
+    """The connection ends while the writer runs: it must be paused, else it runs on and nobody can tell it."""
+    for turns in range(30):
+        async with serving(Writer, ssl=server_tls) as (server, protocols):
+            client = await connect(server, lambda turns=turns: Leaver(turns))
+            assert await (await first(protocols)).write_on(1000) < 1000
+            await client.lost
+
+
 async def test_start_tls_from_both_sides(loop, server_tls, client_tls):
     """A connection begins in the clear, and both ends agree to go on encrypted."""
 
