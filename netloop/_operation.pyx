@@ -53,7 +53,7 @@ cdef class Operation(Endpoint):
         return 0
 
     cdef int forget(self) except -1:
-        """The outcome has been taken, or kept: what else is held for its sake?"""
+        """Nothing is to come: let go of what a task that is done with this would keep alive."""
         return 0
 
     cdef int retire(self) except -1:
@@ -65,11 +65,10 @@ cdef class Operation(Endpoint):
     cdef int on_flush(self) except -1:
         if self.state == WAITING:
             return 0 if self.in_flight else self.prepare()
-        if not self.in_flight:
-            self.retire()
-        else:
-            self.write_cancel()
-        return 0
+        if self.in_flight:
+            return self.write_cancel()
+        self.retire()
+        return self.forget()
 
     cdef int write_cancel(self) except -1:
         if not self.cancelling:
@@ -95,7 +94,9 @@ cdef class Operation(Endpoint):
         self.retire()
         if self.state == WAITING:
             return self.finish(value, failure)
-        return 0 if res == -c.ECANCELED else self.keep(value, failure)
+        if res != -c.ECANCELED:
+            self.keep(value, failure)
+        return self.forget()
 
     cdef int finish(self, object value, object failure) except -1:
         self.state = DONE
@@ -156,6 +157,8 @@ cdef class Operation(Endpoint):
         # and the kernel has let go already.
         if self.attached:
             self.withdraw()
+        if not self.attached:
+            self.forget()
 
     cdef bint abandon(self) except -1:
         """Wait no more for the outcome."""

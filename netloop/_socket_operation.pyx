@@ -116,6 +116,10 @@ cdef class SocketOperation(Operation):
     cdef tuple key(self):
         return (id(self.sock), self.writing)
 
+    cdef int forget(self) except -1:
+        self.sock = None
+        return 0
+
     cdef bint abandon(self) except -1:
         if self.state == WAITING and self.in_flight:
             self.leaving = True
@@ -287,7 +291,7 @@ cdef class ReceiveInto(Message):
     cdef int forget(self) except -1:
         # A memoryview keeps what it views from being resized.
         self.target = None
-        return 0
+        return SocketOperation.forget(self)
 
     cdef object result_of(self, int res, unsigned flags):
         return (res, self.address()) if self.with_address else res
@@ -562,7 +566,12 @@ cdef class SocketCalls:
         operation.length = encode_address(family_of(sock), address, &operation.name)
         operation.address = address
         operation.writing = True
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
+        self.begin(operation, sock, fd, c.NL_SINGLE)
+        # A peer in the same thread may wait for the connection before the loop's next turn.
+        if c.nl_ring_space(&operation.ring.ring):
+            operation.on_flush()
+            operation.ring.submit_sends()
+        return operation
 
     def send_all(self, sock, data):
         """send() of everything; None if all went at once, as it mostly does."""
