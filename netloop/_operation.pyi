@@ -2,9 +2,9 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 from netloop._loop import LoopCore
 from netloop._ring import Endpoint

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """One operation on a descriptor of the caller, awaited.
 
-An operation is its own future, so that a call makes one object. Cancelling it ends the wait at once; the memory it works
-on stays alive, held by the endpoint table, until the kernel has said that it is done with it.
+An operation is its own future, so that a call makes one object. Cancelling it ends the wait at once; the memory it
+works on stays alive, held by the endpoint table, until the kernel has said that it is done with it.
 """
 
 import os

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Operations on sockets of the caller: the native half of loop.sock_recv() and its kin.
+"""Operations on sockets of the caller.
 
 Data is received into a buffer of the group that all connections share, which the kernel takes only when there is data,
 so that a wait of any number of sockets holds no memory; or straight into the caller's buffer, which the operation keeps
@@ -15,30 +15,19 @@ import errno
 import os
 import socket
 import weakref
-from asyncio import base_events
 
-cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EBADF, EINTR, ENOBUFS, errno as last_error
+from libc.errno cimport EBADF, ENOBUFS
 from libc.string cimport memcpy
 from posix.unistd cimport close as close_descriptor
 
 from netloop cimport _cext as c
-from netloop._address cimport decode_address, encode_address, encode_destination
+from netloop._address cimport decode_address
 from netloop._loop cimport LoopCore
-from netloop._operation cimport CANCELLED, DONE, WAITING, Operation
+from netloop._operation cimport WAITING, Operation
 from netloop._ring cimport Ring
 
-
-cdef extern from "Python.h":
-    Py_ssize_t PyNumber_AsSsize_t(object number, object overflow) except? -1
-
-cdef enum:
-    # An entry's length has 32 bits, and the kernel moves at most 2 GiB at once.
-    MOST_AT_ONCE = 1 << 30
-    # A send of this length is worth letting other threads run meanwhile.
-    LONG_SEND = 64 * 1024
 
 cdef object socket_class = socket.socket
 cdef object raw_socket_class = _socket.socket
@@ -64,23 +53,109 @@ cdef bint is_stream(object sock) except -1:
     return (number & 0xf) == SOCK_STREAM
 
 
-cdef Py_ssize_t size_from(object number):
-    """A size in bytes; 0 or less for what is none, which the socket's own method then refuses."""
-    cdef Py_ssize_t size
+cdef class Kept:
+    """What cancelled operations of a loop have taken from sockets, and those that still may."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.leaving = {}
+        self.by_socket = weakref.WeakKeyDictionary()
+        self.entries = self.by_socket.data
+
+    cdef bint is_leaving(self, object sock, bint writing) except -1:
+        """Is there an operation on the socket whose cancelling has not come to its end?"""
+        return bool(self.leaving) and (id(sock), writing) in self.leaving
+
+    cdef int add_leaving(self, object sock, bint writing) except -1:
+        key = (id(sock), writing)
+        self.leaving[key] = self.leaving.get(key, 0) + 1
+        return 0
+
+    cdef int remove_leaving(self, object sock, bint writing) except -1:
+        key = (id(sock), writing)
+        self.leaving[key] -= 1
+        if not self.leaving[key]:
+            del self.leaving[key]
+        return 0
+
+    cdef int add(self, object sock, tuple entry) except -1:
+        """Keep what was taken from a socket for the next call on it."""
+        if self.loop._closed or sock.fileno() < 0:
+            # There will be no other call.
+            discard(entry)
+            return 0
+        if isinstance(entry[0], bytes):
+            if not entry[0] and is_stream(sock):
+                return 0  # the end of a stream is there again at the next receive
+            if entry[1] is None and not is_stream(sock):
+                entry = (entry[0], peer_of(sock))
+        self.by_socket.setdefault(sock, collections.deque()).append(entry)
+        return 0
+
+    cdef int add_failure(self, object sock, object failure) except -1:
+        self.by_socket.setdefault(sock, collections.deque()).append(failure)
+        return 0
+
+    cdef object take(self, object sock, Py_ssize_t room):
+        """The oldest thing kept of a socket, or None: (data of at most `room` bytes, address) or an exception."""
+        entries = self.by_socket.get(sock)
+        if entries is None:
+            return None
+        entry = entries.popleft()
+        if isinstance(entry, tuple) and isinstance(entry[0], bytes) and len(entry[0]) > room:
+            data, address = entry
+            if is_stream(sock):
+                entries.appendleft((data[room:], address))
+            entry = (data[:room], address)
+        if not entries:
+            del self.by_socket[sock]
+        return entry
+
+    def close(self):
+        """The loop is closed: nobody will come for the connections that were kept."""
+        for entries in self.by_socket.values():
+            for entry in entries:
+                discard(entry)
+        self.by_socket.clear()
+        self.leaving.clear()
+
+
+cdef int discard(object entry) except -1:
+    if isinstance(entry, tuple) and isinstance(entry[0], socket_class):
+        entry[0].close()
+    return 0
+
+
+cdef object peer_of(object sock):
+    """Where the data of a connected socket comes from; None if it is not connected."""
     try:
-        size = PyNumber_AsSsize_t(number, OverflowError)
-    except (TypeError, OverflowError):
-        return -1
-    return size if size < MOST_AT_ONCE else MOST_AT_ONCE
+        return sock.getpeername()
+    except OSError:
+        return None
 
 
 cdef class SocketOperation(Operation):
     """The common part of operations on a socket."""
 
-    cdef SocketCalls calls
-    cdef object sock
-    cdef bint writing
-    cdef bint leaving
+    cdef begin(self, LoopCore loop, Kept kept, object sock, int fd, unsigned op):
+        """Begin, unless what was kept is the outcome already; returns the operation."""
+        self.loop = loop
+        self.kept = kept
+        self.sock = sock
+        if not kept.entries or not self.serve():
+            self.start(loop, fd, op)
+        return self
+
+    cdef bint serve(self) except -1:
+        """Take what was kept of the socket as the outcome; says whether there was anything."""
+        entry = None if self.writing else self.kept.take(self.sock, self.room())
+        if entry is None:
+            return False
+        if isinstance(entry, tuple):
+            self.finish(self.digest(entry[0], entry[1]), None)
+        else:
+            self.finish(None, entry)
+        return True
 
     cdef object digest(self, object data, object address):
         """What was kept of an earlier operation, as this one's result."""
@@ -99,12 +174,16 @@ cdef class SocketOperation(Operation):
             if not self.is_open():
                 self.retire()
                 return self.finish(None, os_error(EBADF))
-            if self.calls.leaving and self.key() in self.calls.leaving:
+            if self.kept.is_leaving(self.sock, self.writing):
                 # One that was cancelled may have taken what this one must not overtake; the cancel is on its way.
                 return 1
-            if self.calls.kept and not self.writing and self.calls.serve(self):
+            if self.kept.entries and self.serve():
                 return self.retire()
-        return Operation.on_flush(self)
+        try:
+            return Operation.on_flush(self)
+        except Exception as error:  # no memory for buffers
+            self.retire()
+            return self.finish(None, error)
 
     cdef bint is_open(self):
         """Is the descriptor still this socket's? A number that was closed is soon another file's."""
@@ -113,9 +192,6 @@ cdef class SocketOperation(Operation):
         except Exception:
             return False
 
-    cdef tuple key(self):
-        return (id(self.sock), self.writing)
-
     cdef int forget(self) except -1:
         self.sock = None
         return 0
@@ -123,34 +199,27 @@ cdef class SocketOperation(Operation):
     cdef bint abandon(self) except -1:
         if self.state == WAITING and self.in_flight:
             self.leaving = True
-            key = self.key()
-            self.calls.leaving[key] = self.calls.leaving.get(key, 0) + 1
+            self.kept.add_leaving(self.sock, self.writing)
         return Operation.abandon(self)
 
     cdef int retire(self) except -1:
         if self.leaving:
             self.leaving = False
-            key = self.key()
-            self.calls.leaving[key] -= 1
-            if not self.calls.leaving[key]:
-                del self.calls.leaving[key]
+            self.kept.remove_leaving(self.sock, self.writing)
         return Operation.retire(self)
 
     cdef int keep(self, object value, object failure) except -1:
         if failure is None:
             entry = self.entry_of(value)
-            return 0 if entry is None else self.calls.keep(self.sock, entry)
+            return 0 if entry is None else self.kept.add(self.sock, entry)
         if self.room() and isinstance(failure, OSError) and failure.errno not in PASSING:
             # The kernel reports the end of a connection once.
-            self.calls.keep_failure(self.sock, failure)
+            self.kept.add_failure(self.sock, failure)
         return 0
 
 
-@cython.final
 cdef class Receive(SocketOperation):
     """recv() into a buffer of the group."""
-
-    cdef unsigned length
 
     cdef int prepare(self) except -1:
         self.ring.streams.open(self.ring)
@@ -189,12 +258,30 @@ cdef bytes take_data(Ring ring, int length, unsigned flags):
         c.nl_buffers_give(&ring.streams.buffers, flags)
 
 
-cdef class Message(SocketOperation):
-    """An operation that takes or gives an address."""
+cdef class BufferOperation(SocketOperation):
+    """An operation on memory of the caller, which is kept exported until the kernel has let go."""
 
-    cdef c.msghdr header
-    cdef c.iovec vector
-    cdef c.sockaddr_storage name
+    def __dealloc__(self):
+        self.release()
+
+    cdef int export(self, object target, int flags) except -1:
+        PyObject_GetBuffer(target, &self.view, flags)
+        self.exported = True
+        return 0
+
+    cdef int release(self) except -1:
+        if self.exported:
+            self.exported = False
+            PyBuffer_Release(&self.view)
+        return 0
+
+    cdef int retire(self) except -1:
+        self.release()
+        return SocketOperation.retire(self)
+
+
+cdef class Message(BufferOperation):
+    """An operation that takes or gives an address."""
 
     cdef int point_at(self, void *data, size_t length) noexcept:
         self.vector.iov_base = data
@@ -209,13 +296,8 @@ cdef class Message(SocketOperation):
         return decode_address(&self.name, self.header.msg_namelen)
 
 
-@cython.final
 cdef class ReceiveFrom(Message):
     """recvfrom(), or a recv() of more than a buffer of the group holds, where data that does not fit is lost."""
-
-    cdef bint with_address
-    cdef Py_ssize_t length
-    cdef bytes data  # memory of its own, where a buffer of the group does not do
 
     cdef int prepare(self) except -1:
         self.ring.streams.open(self.ring)
@@ -253,26 +335,10 @@ cdef class ReceiveFrom(Message):
 cdef class ReceiveInto(Message):
     """recv_into() and recvfrom_into(): into the caller's buffer, which is kept exported until the kernel has let go."""
 
-    cdef bint with_address
-    cdef object target
-    cdef Py_buffer view
-    cdef bint exported
-    cdef Py_ssize_t length
-
-    def __dealloc__(self):
-        self.release()
-
-    cdef int export(self, object target) except -1:
-        PyObject_GetBuffer(target, &self.view, PyBUF_WRITABLE)
-        self.exported = True
+    cdef int export(self, object target, int flags) except -1:
+        BufferOperation.export(self, target, flags)
         self.target = target
         self.length = min(self.view.len, MOST_AT_ONCE)
-        return 0
-
-    cdef int release(self) except -1:
-        if self.exported:
-            self.exported = False
-            PyBuffer_Release(&self.view)
         return 0
 
     cdef int prepare(self) except -1:
@@ -283,10 +349,6 @@ cdef class ReceiveInto(Message):
             c.nl_prep_recv(self.sqe(), c.nl_descriptor(self.fd), self.view.buf, <unsigned>self.length, 0,
                            self.own_token())
         return 0
-
-    cdef int retire(self) except -1:
-        self.release()
-        return SocketOperation.retire(self)
 
     cdef int forget(self) except -1:
         # A memoryview keeps what it views from being resized.
@@ -309,27 +371,8 @@ cdef class ReceiveInto(Message):
         return (bytes(memoryview(self.target).cast("B")[:count]), address)
 
 
-@cython.final
-cdef class SendAll(SocketOperation):
+cdef class SendAll(BufferOperation):
     """send() until all is sent."""
-
-    cdef Py_buffer view
-    cdef bint exported
-    cdef Py_ssize_t sent
-
-    def __dealloc__(self):
-        self.release()
-
-    cdef int export(self, object data) except -1:
-        PyObject_GetBuffer(data, &self.view, PyBUF_SIMPLE)
-        self.exported = True
-        return 0
-
-    cdef int release(self) except -1:
-        if self.exported:
-            self.exported = False
-            PyBuffer_Release(&self.view)
-        return 0
 
     cdef int prepare(self) except -1:
         cdef Py_ssize_t length = min(self.view.len - self.sent, MOST_AT_ONCE)
@@ -344,31 +387,9 @@ cdef class SendAll(SocketOperation):
             return self.mark_dirty()
         return Operation.on_completion(self, op, lane, res, flags)
 
-    cdef int retire(self) except -1:
-        self.release()
-        return SocketOperation.retire(self)
 
-
-@cython.final
 cdef class SendTo(Message):
     """sendto() of one datagram that found no room at once."""
-
-    cdef Py_buffer view
-    cdef bint exported
-
-    def __dealloc__(self):
-        self.release()
-
-    cdef int export(self, object data) except -1:
-        PyObject_GetBuffer(data, &self.view, PyBUF_SIMPLE)
-        self.exported = True
-        return 0
-
-    cdef int release(self) except -1:
-        if self.exported:
-            self.exported = False
-            PyBuffer_Release(&self.view)
-        return 0
 
     cdef int address_to(self, bytes name) except -1:
         self.point_at(self.view.buf, self.view.len)
@@ -383,17 +404,9 @@ cdef class SendTo(Message):
     cdef object result_of(self, int res, unsigned flags):
         return res
 
-    cdef int retire(self) except -1:
-        self.release()
-        return SocketOperation.retire(self)
 
-
-@cython.final
 cdef class Accept(SocketOperation):
     """accept(): a non-blocking, close-on-exec socket and the peer's address."""
-
-    cdef c.sockaddr_storage name
-    cdef c.socklen_t length
 
     cdef int prepare(self) except -1:
         self.length = sizeof(self.name)
@@ -424,13 +437,8 @@ cdef class Accept(SocketOperation):
         return value
 
 
-@cython.final
 cdef class Connect(SocketOperation):
     """connect() on a non-blocking socket."""
-
-    cdef c.sockaddr_storage name
-    cdef c.socklen_t length
-    cdef object address
 
     cdef int prepare(self) except -1:
         c.nl_prep_connect(self.sqe(), c.nl_descriptor(self.fd), <c.sockaddr *>&self.name, self.length,
@@ -439,242 +447,3 @@ cdef class Connect(SocketOperation):
 
     cdef object error_of(self, int res):
         return OSError(-res, f"Connect call failed {self.address}")
-
-
-cdef class SocketCalls:
-    """Starts the operations of one loop on sockets of the caller, and keeps what cancelled ones have taken.
-
-    Each method returns an operation to be awaited. What a socket's own method would refuse, that method is made to
-    refuse: the errors are the same, and so are their words.
-    """
-
-    cdef LoopCore loop
-    cdef dict transports
-    # What operations that are being cancelled may still take: (socket's id, is it a send?) → how many there are.
-    cdef dict leaving
-    # Socket → what was taken from it that nobody got: (data, address), or an exception.
-    cdef dict kept
-    cdef object kept_by_socket
-
-    def __init__(self, loop, transports):
-        self.loop = loop
-        self.transports = transports.data
-        self.leaving = {}
-        self.kept_by_socket = weakref.WeakKeyDictionary()
-        self.kept = self.kept_by_socket.data
-
-    cdef int check(self, object sock) except -2:
-        """Refuse what asyncio refuses; the socket's descriptor, or -1 if it is closed."""
-        cdef int fd
-        if type(sock) is not socket_class:
-            base_events._check_ssl_socket(sock)
-        if self.loop._debug and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
-        number = sock.fileno()
-        if number in self.transports:
-            self.loop._check_no_transport(number)
-        fd = number
-        return fd if fd >= 0 else -1
-
-    cdef Operation answer(self, object value):
-        """An operation that has its result."""
-        cdef Operation operation = Operation.__new__(Operation)
-        operation.loop = self.loop
-        operation.fd = -1
-        operation.finish(value, None)
-        return operation
-
-    cdef Operation begin(self, SocketOperation operation, object sock, int fd, unsigned op):
-        operation.calls = self
-        operation.sock = sock
-        operation.loop = self.loop
-        if not self.kept or operation.writing or not self.serve(operation):
-            operation.start(self.loop, fd, op)
-        return operation
-
-    # The calls ------------------------------------------------------------------------------------------------------
-
-    def receive(self, sock, n):
-        """recv()"""
-        cdef int fd = self.check(sock)
-        cdef Py_ssize_t size = size_from(n)
-        cdef Receive operation
-        cdef ReceiveFrom whole
-        if fd < 0 or size <= 0:
-            return self.answer(sock.recv(n))
-        if size > <Py_ssize_t>self.loop.ring.streams.size:
-            if not is_stream(sock):
-                whole = ReceiveFrom.__new__(ReceiveFrom)
-                whole.length = size
-                return self.begin(whole, sock, fd, c.NL_SINGLE)
-            size = self.loop.ring.streams.size
-        operation = Receive.__new__(Receive)
-        operation.length = <unsigned>size
-        return self.begin(operation, sock, fd, c.NL_RECV)
-
-    def receive_into(self, sock, buffer):
-        """recv_into()"""
-        cdef int fd = self.check(sock)
-        cdef ReceiveInto operation = ReceiveInto.__new__(ReceiveInto)
-        try:
-            operation.export(buffer)
-        except (TypeError, BufferError):
-            return self.answer(sock.recv_into(buffer))
-        if fd < 0 or not operation.length:
-            return self.answer(sock.recv_into(buffer))
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
-
-    def receive_from(self, sock, n):
-        """recvfrom()"""
-        cdef int fd = self.check(sock)
-        cdef ReceiveFrom operation = ReceiveFrom.__new__(ReceiveFrom)
-        operation.length = size_from(n)
-        if fd < 0 or operation.length < 0:
-            return self.answer(sock.recvfrom(n))
-        operation.with_address = True
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
-
-    def receive_from_into(self, sock, buffer, nbytes):
-        """recvfrom_into()"""
-        cdef int fd = self.check(sock)
-        cdef ReceiveInto operation = ReceiveInto.__new__(ReceiveInto)
-        cdef Py_ssize_t size = size_from(nbytes)
-        try:
-            operation.export(buffer)
-        except (TypeError, BufferError):
-            return self.answer(sock.recvfrom_into(buffer, nbytes))
-        if fd < 0 or size < 0 or size > operation.view.len:
-            return self.answer(sock.recvfrom_into(buffer, nbytes))
-        if size:
-            operation.length = size
-        operation.with_address = True
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
-
-    def accept(self, sock):
-        """accept()"""
-        cdef int fd = self.check(sock)
-        if fd < 0:
-            return self.answer(sock.accept())
-        return self.begin(Accept.__new__(Accept), sock, fd, c.NL_SINGLE)
-
-    def connect(self, sock, address):
-        """connect(); the address is numeric."""
-        cdef int fd = self.check(sock)
-        cdef Connect operation = Connect.__new__(Connect)
-        if fd < 0:
-            return self.answer(sock.connect(address))
-        operation.length = encode_address(family_of(sock), address, &operation.name)
-        operation.address = address
-        operation.writing = True
-        self.begin(operation, sock, fd, c.NL_SINGLE)
-        # A peer in the same thread may wait for the connection before the loop's next turn.
-        if c.nl_ring_space(&operation.ring.ring):
-            operation.on_flush()
-            operation.ring.submit_sends()
-        return operation
-
-    def send_all(self, sock, data):
-        """send() of everything; None if all went at once, as it mostly does."""
-        cdef int fd = self.check(sock)
-        cdef SendAll operation
-        cdef Py_buffer view
-        cdef Py_ssize_t sent = 0
-        if fd < 0:
-            return self.answer(sock.send(data))
-        if not self.leaving or (id(sock), True) not in self.leaving:
-            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-            try:
-                sent = send_now(fd, view.buf, view.len)
-                if sent == view.len:
-                    return None
-            finally:
-                PyBuffer_Release(&view)
-        operation = SendAll.__new__(SendAll)
-        operation.export(data)
-        operation.sent = max(sent, 0)
-        operation.writing = True
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
-
-    def send_to(self, sock, data, address):
-        """sendto(), where an attempt has found no room"""
-        cdef int fd = self.check(sock)
-        cdef SendTo operation = SendTo.__new__(SendTo)
-        operation.export(data)
-        operation.address_to(encode_destination(family_of(sock), address))
-        operation.writing = True
-        return self.begin(operation, sock, fd, c.NL_SINGLE)
-
-    # What cancelled operations have taken ---------------------------------------------------------------------------
-
-    cdef int keep(self, object sock, tuple entry) except -1:
-        """Keep what was taken from a socket for the next call on it."""
-        if self.loop._closed or sock.fileno() < 0:
-            # There will be no other call.
-            discard(entry)
-            return 0
-        if isinstance(entry[0], bytes):
-            if not entry[0] and is_stream(sock):
-                return 0  # the end of a stream is there again at the next receive
-            if entry[1] is None and not is_stream(sock):
-                entry = (entry[0], peer_of(sock))
-        self.kept_by_socket.setdefault(sock, collections.deque()).append(entry)
-        return 0
-
-    cdef int keep_failure(self, object sock, object failure) except -1:
-        self.kept_by_socket.setdefault(sock, collections.deque()).append(failure)
-        return 0
-
-    cdef bint serve(self, SocketOperation operation) except -1:
-        """Give an operation that is to begin what was kept for its socket; says whether there was anything."""
-        entries = self.kept_by_socket.get(operation.sock)
-        if not entries:
-            return False
-        entry = entries.popleft()
-        if isinstance(entry, BaseException):
-            operation.finish(None, entry)
-        else:
-            data, address = entry
-            if isinstance(data, bytes):
-                room = operation.room()
-                if len(data) > room and is_stream(operation.sock):
-                    entries.appendleft((data[room:], address))
-                data = data[:room]
-            operation.finish(operation.digest(data, address), None)
-        if not entries:
-            del self.kept_by_socket[operation.sock]
-        return True
-
-    def close(self):
-        """The loop is closed: nobody will come for the connections that were kept."""
-        for entries in self.kept_by_socket.values():
-            for entry in entries:
-                discard(entry)
-        self.kept_by_socket.clear()
-        self.leaving.clear()
-
-
-cdef int discard(object entry) except -1:
-    if isinstance(entry, tuple) and isinstance(entry[0], socket_class):
-        entry[0].close()
-    return 0
-
-
-cdef Py_ssize_t send_now(int fd, const void *data, Py_ssize_t length) except -2:
-    """Send what goes without waiting; -1 if nothing does."""
-    cdef ssize_t sent
-    if length < LONG_SEND:
-        sent = c.send(fd, data, length, c.MSG_DONTWAIT | c.MSG_NOSIGNAL)
-    else:
-        with nogil:
-            sent = c.send(fd, data, length, c.MSG_DONTWAIT | c.MSG_NOSIGNAL)
-    if sent < 0 and last_error != EAGAIN and last_error != EINTR:
-        raise os_error(last_error)
-    return sent
-
-
-cdef object peer_of(object sock):
-    """Where the data of a connected socket comes from; None if it is not connected."""
-    try:
-        return sock.getpeername()
-    except OSError:
-        return None

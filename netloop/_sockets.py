@@ -12,7 +12,7 @@ from netloop._host import Host
 from netloop._operation import Poll
 
 if TYPE_CHECKING:
-    from netloop._socket_operation import SocketCalls
+    from netloop._socket_calls import SocketCalls
 
 __all__ = ["SocketOperations"]
 

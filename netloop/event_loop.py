@@ -22,7 +22,7 @@ from netloop._pipe import make_read_pipe, make_write_pipe
 from netloop._ring import FaultPlan
 from netloop._sendfile import SendFile
 from netloop._signals import SignalHandlers
-from netloop._socket_operation import SocketCalls
+from netloop._socket_calls import SocketCalls
 from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream

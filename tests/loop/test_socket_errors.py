@@ -130,9 +130,9 @@ async def test_a_closed_socket(loop, name):
 @pytest.mark.parametrize("name", CLOSED)
 async def test_tls_sockets_are_refused(loop, name):
     context = ssl.create_default_context()
-    with context.wrap_socket(client_socket(), server_hostname="localhost", do_handshake_on_connect=False) as sock:
-        with pytest.raises(TypeError, match=r"^Socket cannot be of type SSLSocket$"):
-            await CLOSED[name](loop, sock)
+    sock = context.wrap_socket(client_socket(), server_hostname="localhost", do_handshake_on_connect=False)
+    with sock, pytest.raises(TypeError, match=r"^Socket cannot be of type SSLSocket$"):
+        await CLOSED[name](loop, sock)
 
 
 @pytest.mark.parametrize("name", ["recv", "sendall"])
@@ -164,7 +164,7 @@ async def test_the_descriptor_of_a_transport_is_refused(loop, sockets, name):
 
 async def test_a_socket_closed_before_the_operation_has_begun(loop, sockets):
     """The number of the descriptor may be another file's by then."""
-    near, far = sockets
+    near, _ = sockets
     task = asyncio.create_task(loop.sock_recv(near, 10))
     loop.call_soon(near.close)
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -18,7 +18,6 @@ from .helpers import (
     client_socket,
     listener,
     pattern,
-    reset,
     serving,
     socket_pair,
     turns,
