@@ -157,7 +157,11 @@ cdef class SocketCalls:
         return operation
 
     def send_all(self, sock, data):
-        """send() of everything; None if all went at once, as it mostly does."""
+        """send() of everything; None if all went at once, as it mostly does.
+
+        The attempt is a system call of its own, but costs no more than the submission, the completion and the turn of a
+        task that waits for it: less over 10 connections, the same over 100 and over 1000.
+        """
         cdef int fd = self.check(sock)
         cdef SendAll operation
         cdef Py_buffer view

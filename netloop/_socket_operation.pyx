@@ -16,6 +16,7 @@ import os
 import socket
 import weakref
 
+cimport cython
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EBADF, ENOBUFS
@@ -258,6 +259,8 @@ cdef bytes take_data(Ring ring, int length, unsigned flags):
         c.nl_buffers_give(&ring.streams.buffers, flags)
 
 
+# The collector must not clear what these classes hold: an export that has lost its owner is never given back.
+@cython.no_gc_clear
 cdef class BufferOperation(SocketOperation):
     """An operation on memory of the caller, which is kept exported until the kernel has let go."""
 
@@ -279,7 +282,11 @@ cdef class BufferOperation(SocketOperation):
         self.release()
         return SocketOperation.retire(self)
 
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        return self.release()
 
+
+@cython.no_gc_clear
 cdef class Message(BufferOperation):
     """An operation that takes or gives an address."""
 
@@ -296,6 +303,7 @@ cdef class Message(BufferOperation):
         return decode_address(&self.name, self.header.msg_namelen)
 
 
+@cython.no_gc_clear
 cdef class ReceiveFrom(Message):
     """recvfrom(), or a recv() of more than a buffer of the group holds, where data that does not fit is lost."""
 
@@ -332,6 +340,7 @@ cdef class ReceiveFrom(Message):
         return value if self.with_address else (value, self.address())
 
 
+@cython.no_gc_clear
 cdef class ReceiveInto(Message):
     """recv_into() and recvfrom_into(): into the caller's buffer, which is kept exported until the kernel has let go."""
 
@@ -371,6 +380,7 @@ cdef class ReceiveInto(Message):
         return (bytes(memoryview(self.target).cast("B")[:count]), address)
 
 
+@cython.no_gc_clear
 cdef class SendAll(BufferOperation):
     """send() until all is sent."""
 
@@ -388,6 +398,7 @@ cdef class SendAll(BufferOperation):
         return Operation.on_completion(self, op, lane, res, flags)
 
 
+@cython.no_gc_clear
 cdef class SendTo(Message):
     """sendto() of one datagram that found no room at once."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import socket
 import struct
@@ -252,6 +253,62 @@ def test_a_kept_connection_is_closed_with_the_loop(new_loop):
             loop.close()
             client.settimeout(10)
             assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("closing", [True, False])
+@pytest.mark.parametrize("sending", [True, False])
+def test_buffers_are_given_back_when_the_loop_ends(new_loop, closing, sending):
+    loop = netloop.EventLoop()
+    data = bytearray(20_000_000 if sending else 10)
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        call = loop.sock_sendall(near, data) if sending else loop.sock_recv_into(near, data)
+        task = loop.create_task(call)
+        loop.run_until_complete(turns())
+        with pytest.raises(BufferError):
+            data.append(1)
+        task._log_destroy_pending = False
+        if closing:
+            loop.close()
+        else:
+            with pytest.warns(ResourceWarning):
+                del loop, task, call
+                gc.collect()
+        data.append(1)
+        task = call = None
+        gc.collect()
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_more_receives_than_buffers(new_loop, cancelling):
+    """The kernel finds no buffer for some: their data stays in the sockets until there is one."""
+    loop = new_loop(lambda: netloop.EventLoop(buffer_count=4, buffer_count_max=4))
+
+    async def main():
+        pairs = [socket.socketpair() for _ in range(200)]
+        for near, far in pairs:
+            near.setblocking(False)
+            far.send(b"data")
+        tasks = [loop.create_task(loop.sock_recv(near, 10)) for near, _ in pairs]
+        if cancelling:
+            await turns(2)
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            tasks = [
+                loop.create_task(loop.sock_recv(near, 10))
+                for (near, _), end in zip(pairs, ended, strict=True)
+                if isinstance(end, asyncio.CancelledError)
+            ]
+            assert tasks
+        assert await asyncio.gather(*tasks) == [b"data"] * len(tasks)
+        for near, far in pairs:
+            near.close()
+            far.close()
+
+    loop.run_until_complete(main())
+    assert loop.statistics().buffers_exhausted > 0
 
 
 def fork_while_receiving():
