@@ -9,11 +9,11 @@ from libc.errno cimport EAGAIN, EINTR, errno as last_error
 
 from netloop cimport _cext as c
 from netloop._address cimport encode_address, encode_destination
+from netloop._kept cimport Kept, is_stream
 from netloop._loop cimport LoopCore
 from netloop._operation cimport Operation
 from netloop._socket_operation cimport (
-    MOST_AT_ONCE, Accept, Connect, Kept, Receive, ReceiveFrom, ReceiveInto, SendAll, SendTo, family_of, is_stream,
-    os_error,
+    MOST_AT_ONCE, Accept, Connect, Receive, ReceiveFrom, ReceiveInto, SendAll, SendTo, family_of, os_error,
 )
 
 

@@ -1,6 +1,7 @@
 cimport cython
 
 from netloop._cext cimport iovec, msghdr, sockaddr_storage, socklen_t
+from netloop._kept cimport Kept
 from netloop._loop cimport LoopCore
 from netloop._operation cimport Operation
 
@@ -8,22 +9,6 @@ from netloop._operation cimport Operation
 cdef enum:
     # An entry's length has 32 bits, and the kernel moves at most 2 GiB at once.
     MOST_AT_ONCE = 1 << 30
-
-
-cdef class Kept:
-    cdef LoopCore loop
-    # What operations that are being cancelled may still take: (socket's id, is it a send?) → how many there are.
-    cdef dict leaving
-    # Socket → what was taken from it that nobody got, in order: (data, address) or an exception.
-    cdef object by_socket
-    cdef dict entries
-
-    cdef bint is_leaving(self, object sock, bint writing) except -1
-    cdef int add_leaving(self, object sock, bint writing) except -1
-    cdef int remove_leaving(self, object sock, bint writing) except -1
-    cdef int add(self, object sock, tuple entry) except -1
-    cdef int add_failure(self, object sock, object failure) except -1
-    cdef object take(self, object sock, Py_ssize_t room)
 
 
 cdef class SocketOperation(Operation):
@@ -101,4 +86,3 @@ cdef class Connect(SocketOperation):
 
 cdef object os_error(int error)
 cdef int family_of(object sock) except -1
-cdef bint is_stream(object sock) except -1

@@ -2,13 +2,7 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-from netloop._loop import LoopCore
 from netloop._operation import Operation
-
-@disjoint_base
-class Kept:
-    def __init__(self, loop: LoopCore) -> None: ...
-    def close(self) -> None: ...
 
 @disjoint_base
 class SocketOperation(Operation): ...
