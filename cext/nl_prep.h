@@ -64,6 +64,15 @@ static inline void nl_prep_recv(struct io_uring_sqe *sqe, struct nl_file file, v
     sqe->msg_flags = flags;
 }
 
+/* Single-shot: the kernel takes a buffer of the group once there is data, and fills at most `length` bytes of it. */
+static inline void nl_prep_recv_group(struct io_uring_sqe *sqe, struct nl_file file, unsigned length, unsigned group,
+                                      uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_RECV, file, NULL, length, 0, token);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = (uint16_t)group;
+}
+
 static inline void nl_prep_send(struct io_uring_sqe *sqe, struct nl_file file, const void *data, unsigned length,
                                 uint64_t token)
 {
@@ -83,6 +92,15 @@ static inline void nl_prep_recvmsg(struct io_uring_sqe *sqe, struct nl_file file
 {
     nl_prep(sqe, IORING_OP_RECVMSG, file, message, 1, 0, token);
     sqe->msg_flags = flags;
+}
+
+/* Single-shot, into a buffer of the group; the message's one vector gives the most bytes to take, which is not 0. */
+static inline void nl_prep_recvmsg_group(struct io_uring_sqe *sqe, struct nl_file file, struct msghdr *message,
+                                         unsigned group, uint64_t token)
+{
+    nl_prep_recvmsg(sqe, file, message, 0, token);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = (uint16_t)group;
 }
 
 /*

@@ -67,6 +67,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SHUT_RD
         SHUT_WR
         MSG_DONTWAIT
+        MSG_NOSIGNAL
         MSG_WAITALL
 
     struct msghdr:
@@ -77,6 +78,8 @@ cdef extern from "<sys/socket.h>" nogil:
         void *msg_control
         size_t msg_controllen
         int msg_flags
+
+    ssize_t send(int fd, const void *data, size_t length, int flags)
 
 
 cdef extern from "nl_kernel.h" nogil:
@@ -318,9 +321,11 @@ cdef extern from "nl_prep.h" nogil:
                         uint64_t token)
     void nl_prep_recv_multishot(io_uring_sqe *sqe, nl_file file, unsigned group, uint64_t token)
     void nl_prep_recv(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, unsigned flags, uint64_t token)
+    void nl_prep_recv_group(io_uring_sqe *sqe, nl_file file, unsigned length, unsigned group, uint64_t token)
     void nl_prep_send(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
     void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)
     void nl_prep_recvmsg(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned flags, uint64_t token)
+    void nl_prep_recvmsg_group(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)
     void nl_prep_recvmsg_multishot(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)
     void nl_prep_connect(io_uring_sqe *sqe, nl_file file, const sockaddr *address, socklen_t length, uint64_t token)
     void nl_prep_shutdown(io_uring_sqe *sqe, nl_file file, int how, uint64_t token)

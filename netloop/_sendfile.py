@@ -40,7 +40,7 @@ class SendFile(Host):
         try:
             await transport._drained(0)
             while offset + sent < end:
-                part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent)).future
+                part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent))
                 if not part:
                     break  # the file has become shorter
                 sent += len(part)

@@ -1,24 +1,38 @@
-"""Operations on sockets of the caller: loop.sock_connect() and its kin."""
+"""Operations on sockets of the caller: loop.sock_recv() and its kin."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 from asyncio import base_events
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from netloop._host import Host
-from netloop._operation import Connect, Poll
+from netloop._operation import Poll
+
+if TYPE_CHECKING:
+    from netloop._socket_calls import SocketCalls
 
 __all__ = ["SocketOperations"]
 
 _T = TypeVar("_T")
 
+# The families whose addresses netloop translates itself.
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
 
 class SocketOperations(Host):
-    """The sock_ methods of a loop, for non-blocking sockets; see asyncio.loop."""
+    """The sock_ methods of a loop, for non-blocking sockets; see asyncio.loop.
+
+    What is waited for is done by the ring. An operation in flight holds its socket open, so that close() takes effect
+    when the operation has ended or was cancelled; one that begins after close() fails with EBADF.
+
+    A call that is cancelled just after it has received something keeps that for the next call on the same socket
+    object. The socket's own methods, and other objects for the same descriptor, know nothing of it.
+    """
+
+    _socket_calls: SocketCalls
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket to a remote address."""
@@ -28,54 +42,67 @@ class SocketOperations(Host):
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = found[0][4]
-        await Connect(self, sock, address).future
+        if sock.family in _FAMILIES:
+            await self._socket_calls.connect(sock, address)
+        else:
+            await self._connect_otherwise(sock, address)
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection: a new non-blocking socket and the peer's address."""
-        self._check_socket(sock)
-        connection, address = await self._when_ready(sock, sock.accept)
-        connection.setblocking(False)
-        return connection, address
+        return await self._socket_calls.accept(sock)  # type: ignore[no-any-return]
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to ``n`` bytes; b"" when the peer has ended."""
-        self._check_socket(sock)
-        return await self._when_ready(sock, lambda: sock.recv(n))
+        return await self._socket_calls.receive(sock, n)  # type: ignore[no-any-return]
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """Receive into a buffer; how many bytes came."""
-        self._check_socket(sock)
-        return await self._when_ready(sock, lambda: sock.recv_into(buf))
+        """Receive into a buffer, which must not be resized meanwhile; how many bytes came."""
+        return await self._socket_calls.receive_into(sock, buf)  # type: ignore[no-any-return]
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to ``bufsize`` bytes and its sender's address."""
-        self._check_socket(sock)
-        return await self._when_ready(sock, lambda: sock.recvfrom(bufsize))
+        if sock.family not in _FAMILIES:
+            return await self._when_ready(sock, lambda: sock.recvfrom(bufsize))
+        return await self._socket_calls.receive_from(sock, bufsize)  # type: ignore[no-any-return]
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into a buffer: its length and its sender's address."""
-        self._check_socket(sock)
-        return await self._when_ready(sock, lambda: sock.recvfrom_into(buf, nbytes or len(buf)))
+        if sock.family not in _FAMILIES:
+            return await self._when_ready(sock, lambda: sock.recvfrom_into(buf, nbytes))
+        return await self._socket_calls.receive_from_into(sock, buf, nbytes)  # type: ignore[no-any-return]
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        """Send all of ``data``."""
-        self._check_socket(sock)
-        rest = memoryview(data).cast("B")
-        while rest:
-            sent = await self._when_ready(sock, functools.partial(sock.send, rest), writing=True)
-            rest = rest[sent:]
+        """Send all of ``data``, which must not be resized meanwhile."""
+        rest = self._socket_calls.send_all(sock, data)
+        if rest is not None:
+            await rest
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram to an address; how many bytes went."""
         self._check_socket(sock)
-        return await self._when_ready(sock, lambda: sock.sendto(data, address), writing=True)
+        if sock.family not in _FAMILIES:
+            return await self._when_ready(sock, lambda: sock.sendto(data, address), writing=True)
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            return sock.sendto(data, address)
+        return await self._socket_calls.send_to(sock, data, address)  # type: ignore[no-any-return]
+
+    # Families whose addresses only the socket's own methods know ----------------------------------------------------
 
     async def _when_ready(self, sock: socket.socket, attempt: Callable[[], _T], writing: bool = False) -> _T:
         """Try, and try again each time the socket has become ready, until the attempt would not block."""
+        self._check_socket(sock)
         while True:
             with contextlib.suppress(BlockingIOError, InterruptedError):
                 return attempt()
-            await Poll(self, sock.fileno(), writing).future
+            await Poll(self, sock.fileno(), writing)
+
+    async def _connect_otherwise(self, sock: socket.socket, address: Any) -> None:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            return sock.connect(address)
+        await Poll(self, sock.fileno(), True)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, f"Connect call failed {address}")
 
     def _check_socket(self, sock: socket.socket) -> None:
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]

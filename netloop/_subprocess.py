@@ -104,9 +104,9 @@ class _Child:
             self._loop.call_later(self._pause, self._check)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             return
-        Poll(self._loop, self._pidfd, False).future.add_done_callback(self._check)
+        Poll(self._loop, self._pidfd, False).add_done_callback(self._check)
 
-    def _check(self, ended: asyncio.Future[None] | None = None) -> None:
+    def _check(self, ended: Poll | None = None) -> None:
         if ended is not None and ended.exception() is not None:
             # The descriptor was closed behind our back, and may be somebody else's by now.
             self._pidfd = -1

@@ -22,6 +22,7 @@ from netloop._pipe import make_read_pipe, make_write_pipe
 from netloop._ring import FaultPlan
 from netloop._sendfile import SendFile
 from netloop._signals import SignalHandlers
+from netloop._socket_calls import SocketCalls
 from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream
@@ -100,6 +101,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         self._listeners: dict[int, Listener] = {}
         self._watches: dict[int, Watch] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._socket_calls = SocketCalls(self, self._transports)
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
@@ -135,6 +137,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         self._listeners.clear()
         self._watches.clear()
         self._close_ring()
+        self._socket_calls.close()
         self._forget_children()
 
     # Transports -------------------------------------------------------------------------------------------------

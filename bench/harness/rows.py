@@ -11,6 +11,7 @@ PROGRAMS = {
     "protocol": "echo_protocol.py",
     "buffered": "echo_buffered.py",
     "streams": "echo_streams.py",
+    "sockets": "echo_sockets.py",
     "aiohttp": "aiohttp_hello.py",
 }
 
@@ -67,7 +68,7 @@ QUICK = (
     Row("aiohttp", 100, 0),
 )
 
-_ECHO = re.compile(r"(protocol|buffered|streams):(\d+)x(\d+)(k?)(?:@(\d+))?")
+_ECHO = re.compile(r"(protocol|buffered|streams|sockets):(\d+)x(\d+)(k?)(?:@(\d+))?")
 _HTTP = re.compile(r"(aiohttp):(\d+)")
 
 

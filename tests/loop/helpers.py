@@ -207,6 +207,25 @@ def listener(backlog: int = 16) -> Iterator[socket.socket]:
         yield sock
 
 
+def client_socket() -> socket.socket:
+    """A plain TCP socket, non-blocking and not connected."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    return sock
+
+
+@contextlib.contextmanager
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two plain TCP sockets, non-blocking and connected to each other."""
+    with socket.create_server((HOST, 0)) as listening:
+        near = socket.create_connection(listening.getsockname())
+        far, _ = listening.accept()
+    near.setblocking(False)
+    far.setblocking(False)
+    with near, far:
+        yield near, far
+
+
 def unused_port() -> int:
     """A port nobody listens on."""
     with socket.socket() as sock:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import gc
+import mmap
+import os
 import socket
 
 import pytest
 
-from .helpers import HOST, Echo, address_of, listener, pattern, reset, serving, turns, unused_port
+from .helpers import (
+    HOST,
+    Echo,
+    address_of,
+    client_socket,
+    listener,
+    pattern,
+    serving,
+    socket_pair,
+    turns,
+    unused_port,
+)
 
 
 @pytest.fixture
 def sockets():
     """Two connected non-blocking sockets."""
-    with socket.create_server((HOST, 0)) as listening:
-        near = socket.create_connection(listening.getsockname())
-        far, _ = listening.accept()
-    near.setblocking(False)
-    far.setblocking(False)
-    with near, far:
-        yield near, far
-
-
-def client_socket() -> socket.socket:
-    sock = socket.socket()
-    sock.setblocking(False)
-    return sock
+    with socket_pair() as pair:
+        yield pair
 
 
 async def test_connect_send_and_receive(loop):
@@ -167,42 +171,6 @@ async def test_a_cancelled_receive_takes_no_data(loop, sockets):
         assert got == b"%02d" % number
 
 
-async def test_a_reset_while_receiving(loop, sockets):
-    near, far = sockets
-    task = asyncio.create_task(loop.sock_recv(near, 100))
-    await turns()
-    reset(far)
-    with pytest.raises(ConnectionResetError):
-        await task
-
-
-async def test_a_reset_while_sending(loop, sockets):
-    near, far = sockets
-    task = asyncio.create_task(loop.sock_sendall(near, bytes(20_000_000)))
-    await asyncio.sleep(0.01)
-    reset(far)
-    with pytest.raises(ConnectionError):
-        await task
-
-
-@pytest.mark.parametrize("operation", ["recv", "recv_into", "sendall", "accept", "connect"])
-def test_debug_mode_refuses_blocking_sockets(loop, operation):
-    async def main():
-        with socket.socket() as sock:
-            work = {
-                "recv": lambda: loop.sock_recv(sock, 1),
-                "recv_into": lambda: loop.sock_recv_into(sock, bytearray(1)),
-                "sendall": lambda: loop.sock_sendall(sock, b"x"),
-                "accept": lambda: loop.sock_accept(sock),
-                "connect": lambda: loop.sock_connect(sock, (HOST, 1)),
-            }[operation]
-            with pytest.raises(ValueError, match="non-blocking"):
-                await work()
-
-    loop.set_debug(True)
-    loop.run_until_complete(main())
-
-
 async def test_several_sockets_at_once(loop):
     pairs = [socket.socketpair() for _ in range(100)]
     for near, far in pairs:
@@ -216,3 +184,131 @@ async def test_several_sockets_at_once(loop):
     for near, far in pairs:
         near.close()
         far.close()
+
+
+async def test_nothing_to_receive_or_send(loop, sockets):
+    near, _ = sockets
+    assert await loop.sock_recv(near, 0) == b""
+    assert await loop.sock_recv_into(near, bytearray()) == 0
+    assert await loop.sock_sendall(near, b"") is None
+
+
+async def test_every_way_to_await(loop, sockets):
+    near, far = sockets
+    for number in range(4):
+        far.send(b"%d" % number)
+    assert await asyncio.create_task(loop.sock_recv(near, 1)) == b"0"
+    assert await asyncio.wait_for(loop.sock_recv(near, 1), 10) == b"1"
+    assert await asyncio.gather(loop.sock_recv(near, 1)) == [b"2"]
+    assert await asyncio.shield(loop.sock_recv(near, 1)) == b"3"
+    never = loop.sock_recv(near, 1)
+    assert asyncio.iscoroutine(never)
+    never.close()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(loop.sock_recv(near, 1), 0.001)
+
+
+def test_running_until_complete(loop, sockets):
+    near, far = sockets
+    far.send(b"x")
+    assert loop.run_until_complete(loop.sock_recv(near, 1)) == b"x"
+    assert loop.run_until_complete(loop.sock_sendall(near, b"y")) is None
+    assert loop.run_until_complete(loop.sock_recv(far, 1)) == b"y"
+
+
+async def test_the_message_of_a_cancellation_arrives(loop, sockets):
+    task = asyncio.create_task(loop.sock_recv(sockets[0], 1))
+    await turns()
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await task
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_sendall_of_wide_items(loop, sockets, large):
+    near, far = sockets
+    data = array.array("I", range(1_000_000 if large else 100))
+    sending = asyncio.create_task(loop.sock_sendall(near, data))
+    got = bytearray()
+    while len(got) < len(data) * data.itemsize:
+        got += await loop.sock_recv(far, 1_000_000)
+    await sending
+    assert got == data.tobytes()
+    data.append(1)  # the loop does not hold on to it
+
+
+async def test_sendall_of_mapped_memory(loop, sockets):
+    near, far = sockets
+    with mmap.mmap(-1, 10_000) as memory:
+        memory[:] = pattern(10_000)
+        await loop.sock_sendall(near, memory)
+    got = bytearray()
+    while len(got) < 10_000:
+        got += await loop.sock_recv(far, 10_000)
+    assert got == pattern(10_000)
+
+
+async def test_a_buffer_of_sendall_cannot_be_resized_meanwhile(loop, sockets):
+    near, _ = sockets
+    data = bytearray(20_000_000)
+    sending = asyncio.create_task(loop.sock_sendall(near, data))
+    await asyncio.sleep(0.01)
+    with pytest.raises(BufferError):
+        data.append(1)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    del sending
+    gc.collect()
+    data.append(1)
+
+
+async def test_an_accepted_socket_is_not_inherited(loop):
+    with listener() as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = await loop.sock_accept(listening)
+        with accepted:
+            assert accepted.gettimeout() == 0
+            assert not os.get_inheritable(accepted.fileno())
+            assert (accepted.family, accepted.type, accepted.proto) == (
+                listening.family,
+                listening.type,
+                listening.proto,
+            )
+
+
+async def test_reading_and_writing_at_once(loop, sockets):
+    near, far = sockets
+    payload = pattern(3_000_000)
+
+    async def read(sock):
+        got = bytearray()
+        while len(got) < len(payload):
+            got += await loop.sock_recv(sock, 100_000)
+        return got
+
+    results = await asyncio.gather(
+        loop.sock_sendall(near, payload), loop.sock_sendall(far, payload), read(near), read(far)
+    )
+    assert results == [None, None, payload, payload]
+
+
+async def test_two_readers_of_one_socket(loop, sockets):
+    near, far = sockets
+    first = asyncio.create_task(loop.sock_recv(near, 1))
+    second = asyncio.create_task(loop.sock_recv(near, 1))
+    await turns()
+    far.send(b"ab")
+    assert sorted(await asyncio.gather(first, second)) == [b"a", b"b"]
+
+
+async def test_watching_the_same_descriptor(loop, sockets):
+    near, far = sockets
+    seen = []
+    loop.add_writer(near, seen.append, 1)
+    task = asyncio.create_task(loop.sock_recv(near, 10))
+    await turns()
+    far.send(b"data")
+    assert await task == b"data"
+    while not seen:
+        await asyncio.sleep(0)
+    assert loop.remove_writer(near) is not False

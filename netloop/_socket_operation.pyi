@@ -1,0 +1,35 @@
+from typing import final
+
+from typing_extensions import disjoint_base
+
+from netloop._operation import Operation
+
+@disjoint_base
+class SocketOperation(Operation): ...
+
+@disjoint_base
+class BufferOperation(SocketOperation): ...
+
+@disjoint_base
+class Message(BufferOperation): ...
+
+@final
+class Receive(SocketOperation): ...
+
+@final
+class ReceiveFrom(Message): ...
+
+@final
+class ReceiveInto(Message): ...
+
+@final
+class SendAll(BufferOperation): ...
+
+@final
+class SendTo(Message): ...
+
+@final
+class Accept(SocketOperation): ...
+
+@final
+class Connect(SocketOperation): ...
