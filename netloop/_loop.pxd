@@ -31,6 +31,7 @@ cdef class LoopCore:
     cdef public double _clock_resolution
     cdef public long connections
     cdef long closings
+    cdef long closings_due
     cdef public uint64_t connections_accepted
 
     cdef int turn(self) except -1

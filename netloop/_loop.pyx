@@ -176,11 +176,12 @@ cdef class LoopCore:
         """Before the loop stops: send what was written, and bring closings that are under way to their end.
 
         close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
-        Without this, a program whose last act is close() would never see connection_lost().
+        Without this, a program whose last act is close() would never see connection_lost(). As in asyncio, what began
+        to close in the last turn is left for the next run.
         """
         cdef int _step
         for _step in range(CLOSING_STEPS):
-            if not self.closings:
+            if not min(self.closings, self.closings_due):
                 break
             self.ring.flush()
             self.ring.enter(0, 0)
@@ -204,6 +205,7 @@ cdef class LoopCore:
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
+        self.closings_due = self.closings
         ring.flush()
         limit = self.wait_limit()
         scheduled = self.ready.count

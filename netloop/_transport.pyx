@@ -158,7 +158,7 @@ cdef class Transport(Endpoint):
         If the connection was lost while the protocol's writer ran, the writer may not know and go on as long as it is
         not paused, so that connection_lost() is never called: asyncio's TLS transport does not pass is_closing() on.
         """
-        if self.state >= NL_CANCELLING and not self.protocol_paused and self.protocol is not None:
+        if self.error is not None and not self.protocol_paused and self.protocol is not None:
             self.protocol_paused = True
             self.tell_flow("pause_writing")
         self.ignored_writes += 1
