@@ -1,4 +1,4 @@
-"""loop.sendfile() over the ring: file reads and sends that overlap.
+"""loop.sendfile() and loop.sock_sendfile() over the ring: file reads and sends that overlap.
 
 The next part is read while the last one is being sent. A part in the page cache is read in the system call that submits
 the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
@@ -11,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import socket
 import stat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netloop._host import Host
 from netloop._operation import ReadFile
+
+if TYPE_CHECKING:
+    from netloop._socket_calls import SocketCalls
 
 __all__ = ["SendFile"]
 
@@ -25,6 +29,8 @@ PART = 256 * 1024
 
 class SendFile(Host):
     """The part of a loop that sends files."""
+
+    _socket_calls: SocketCalls
 
     async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
         """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sendfile.
@@ -53,14 +59,47 @@ class SendFile(Host):
             if sent:
                 os.lseek(descriptor, offset + sent, os.SEEK_SET)
 
+    async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
+        """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sock_sendfile.
+
+        However the transfer ends, the file's position tells how much was sent.
+
+        Raises:
+            SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
+            OSError: the socket or the file failed.
+        """
+        descriptor, size = _regular_file(file)
+        end = size if count is None else min(size, offset + count)
+        position = offset
+        reading = self._read_part(descriptor, position, end)
+        try:
+            while reading is not None and (part := await reading):
+                reading = self._read_part(descriptor, position + len(part), end)
+                sending = self._socket_calls.send_all(sock, part)
+                try:
+                    if sending is not None:
+                        await sending
+                finally:
+                    position += len(part) if sending is None else sending.sent
+            return position - offset
+        finally:
+            if reading is not None:
+                reading.close()
+            if position > offset:
+                os.lseek(descriptor, position, os.SEEK_SET)
+
+    def _read_part(self, descriptor: int, position: int, end: int) -> ReadFile | None:
+        """Begin to read what is sent next; None at the end."""
+        return ReadFile(self, descriptor, position, min(PART, end - position)) if position < end else None
+
 
 def _regular_file(file: Any) -> tuple[int, int]:
     """The file's descriptor and its size in bytes."""
     try:
         descriptor = file.fileno()
-    except (AttributeError, io.UnsupportedOperation):
+        status = os.fstat(descriptor)
+    except (AttributeError, OSError, io.UnsupportedOperation):
         raise asyncio.SendfileNotAvailableError("not a regular file") from None
-    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise asyncio.SendfileNotAvailableError("not a regular file")
     return descriptor, status.st_size

@@ -63,7 +63,8 @@ cdef class ReceiveInto(Message):
 
 @cython.final
 cdef class SendAll(BufferOperation):
-    cdef Py_ssize_t sent
+    # Bytes the kernel has taken, also of a send that was cancelled or failed.
+    cdef readonly Py_ssize_t sent
 
 
 @cython.final

@@ -302,11 +302,15 @@ cdef class SendAll(BufferOperation):
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        if res > 0:
+        if res >= 0 and self.sent + res < self.view.len and self.state == WAITING:
             self.sent += res
-        if res >= 0 and self.sent < self.view.len and self.state == WAITING:
             return self.mark_dirty()
         return Operation.on_completion(self, op, lane, res, flags)
+
+    cdef int settle(self, int res, unsigned flags) except -1:
+        if res > 0:
+            self.sent += res
+        return BufferOperation.settle(self, res, flags)
 
 
 @cython.no_gc_clear
