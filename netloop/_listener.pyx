@@ -44,14 +44,14 @@ cdef double REST = 1.0
 cdef class Listener(Endpoint):
     """One listening socket and the accepts armed on it."""
 
-    def __init__(self, LoopCore loop, sock, protocol_factory, server, unsigned backlog):
+    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog):
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
         self.server = server
         self.family, self.type, self.proto = sock.family, sock.type, sock.proto
         self.file = c.nl_descriptor(sock.fileno())
-        self.lanes_used = max(<unsigned>1, min(<unsigned>LANES, backlog))
+        self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
         self.context = PyContext_CopyCurrent()
         if self.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.

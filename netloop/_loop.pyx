@@ -152,8 +152,13 @@ cdef class LoopCore:
         """Call ``callback(*args)`` after ``delay`` seconds; see asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
-        self.check_call(callback, "call_later", True)
-        return new_timer(monotonic() + <double>delay, callback, args, self, context, self._debug, self.timers)
+        self.check_call(callback, "call_at", True)
+        cdef double when
+        if type(delay) is float:
+            when = monotonic() + <double>delay
+        else:
+            when = monotonic() + delay  # as Python adds, with its error for what is no number
+        return new_timer(when, callback, args, self, context, self._debug, self.timers)
 
     def call_at(self, when, callback, *args, context=None):
         """Call ``callback(*args)`` at ``when``, in seconds on the clock of time(); see asyncio.loop.call_at."""

@@ -29,6 +29,8 @@ cdef extern from "Python.h":
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
 cdef bint server_counts_transports = sys.version_info >= (3, 13)
+# Before Python 3.12 asyncio's writelines() was a write() of everything joined, and said so.
+cdef str writelines = "writelines" if sys.version_info >= (3, 12) else "write"
 
 
 class StreamInterface(transports._FlowControlMixin, asyncio.Transport):
@@ -329,13 +331,13 @@ cdef class StreamTransport(SocketTransport):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
             data = bytes(data)
-        self.check_writable()
+        self.check_writable("write")
         self.accept_write(<bytes>data)
 
     def writelines(self, list_of_data):
         """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
-        self.check_writable()
+        self.check_writable(writelines)
         if self.too_late():
             self.ignore_write()
             return
@@ -419,8 +421,7 @@ cdef class StreamTransport(SocketTransport):
 
     def _begin_sendfile(self):
         """From now on write() is refused."""
-        if self.sendfile_active:
-            raise RuntimeError("sendfile is in progress already")
+        self.check_writable("write")
         self.sendfile_active = True
 
     def _end_sendfile(self):

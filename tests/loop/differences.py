@@ -47,7 +47,16 @@ NO_RECVFROM = "sock_recvfrom, sock_recvfrom_into and sock_sendto are not there"
 ITEMS_FOR_BYTES = "what is left to send is counted in items, not in bytes"
 ONE_READER = "a second reader takes the place of the first, which waits for ever"
 CLOSED_UNSEEN = "an operation whose socket is closed waits for ever"
+OTHER_NAMES = "arguments have other names"
 RAISES_WHEN_CLOSED = "a transport that is gone raises RuntimeError instead of ignoring the call"
+
+# Where netloop departs from asyncio on purpose.
+NAMED_AT_ONCE = "a time that is no number is refused when it is given, not when timers are compared"
+NAMES_THE_FILE = "the error says that it is a regular file"
+NAMES_THE_PATH = "the error names the path"
+NO_ASSERTION = "a wrong type is a TypeError that says so, not a failed assertion"
+NO_ITERABLE = "what writelines() cannot take is told in other words"
+NO_SUCH_METHOD = "a transport does not have the methods of another kind"
 
 # loop name → "module::test" or "module::test[parameters without the loop]" → difference
 DIFFERENCES: dict[str, dict[str, Difference]] = {
@@ -163,6 +172,19 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_unix::test_the_longest_abstract_name": fails(NO_ABSTRACT_NAMES),
         "test_unix::test_streams_in_lines": skipped(NO_ABSTRACT_NAMES),
         "test_unix::test_a_path_that_is_too_long": fails("a path that is too long is cut"),
+        "test_signatures::test_methods_of_a_loop[add_reader]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[add_writer]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[remove_reader]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[remove_writer]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[connect_read_pipe]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[connect_write_pipe]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[subprocess_exec]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[subprocess_shell]": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_loop[sock_sendfile]": fails("it is not there"),
+        "test_signatures::test_methods_of_a_loop[create_connection]": fails("no happy eyeballs, no all_errors"),
+        "test_signatures::test_methods_of_a_stream": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_pipes": fails(OTHER_NAMES),
+        "test_signatures::test_methods_of_a_transports_socket": fails("it only looks like asyncio's"),
         "test_pipes::test_the_answer_to_eof_received_does_not_keep_a_pipe_open": skipped("it does"),
         "test_pipes::test_an_error_in_data_received_is_reported_and_reading_goes_on": skipped("reading ends"),
         "test_pipes::test_closing_writes_what_is_left": skipped("write_eof() is not close()"),
@@ -200,19 +222,76 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_sockets::test_sendall_of_wide_items": skipped(ITEMS_FOR_BYTES),
         "test_sockets::test_two_readers_of_one_socket": skipped(ONE_READER),
     },
-    "netloop": {},
+    "netloop": {
+        "test_bad_input::test_while_the_loop_runs[loop.call_at('1', print)]": fails(NAMED_AT_ONCE),
+        "test_bad_input::test_while_the_loop_runs[loop.add_reader(binary, print)]": fails(NAMES_THE_FILE),
+        "test_bad_input::test_while_the_loop_runs[loop.add_writer(binary, print)]": fails(NAMES_THE_FILE),
+        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path)]": fails(NAMES_THE_PATH),
+        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, 'with\\\\0zero')]": fails(
+            NAMES_THE_PATH
+        ),
+        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, '')]": fails(NAMES_THE_PATH),
+        "test_bad_connections::test_unix_sockets[asyncio.open_unix_connection(path)]": fails(NAMES_THE_PATH),
+        "test_bad_connections::test_datagram_endpoints[loop.create_datagram_endpoint(DatagramProtocol, "
+        "remote_addr=path, family=socket.AF_UNIX)]": fails(NAMES_THE_PATH),
+        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path, "
+        "server_hostname=1)]": fails(NO_ASSERTION),
+        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path, ssl=client_tls, "
+        "server_hostname=1)]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_streams[t.writelines(None)]": fails(NO_ITERABLE),
+        "test_bad_transport_calls::test_datagrams[c.write(b'x')]": fails(NO_SUCH_METHOD),
+        "test_bad_transport_calls::test_pipes[w.pause_reading()]": fails(NO_SUCH_METHOD),
+        "test_bad_transport_calls::test_pipes[w.write('text')]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_pipes[w.write(None)]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_pipes[w.write(1)]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_pipes[(w.close(), w.write('text'))]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_pipes[w.writelines(None)]": fails(NO_ITERABLE),
+        "test_bad_transport_calls::test_pipes[w.writelines('text')]": fails(NO_ITERABLE),
+        "test_bad_transport_calls::test_pipes[w.writelines([b'one', None])]": fails(NO_ITERABLE),
+        "test_bad_transport_calls::test_pipes[(w.abort(), w.write(b'late'), w.abort(), w.is_closing())]": fails(
+            "aborting twice is reported by nobody"
+        ),
+        "test_bad_transport_calls::test_subprocesses[(p := await asyncio.create_subprocess_exec('cat', stdin=-1), "
+        "await p.communicate('text'))]": fails(NO_ASSERTION),
+        "test_bad_transport_calls::test_subprocesses[(p := await asyncio.create_subprocess_exec('cat', stdin=-1), "
+        "p.stdin.write('text'))]": fails(NO_ASSERTION),
+    },
 }
 
 if sys.version_info >= (3, 12):
+    DIFFERENCES["netloop"]["test_bad_transport_calls::test_streams[t.writelines(iter(()))]"] = fails(NO_ASSERTION)
+    DIFFERENCES["netloop"][
+        "test_bad_transport_calls::test_streams[(t.close(), t.write(b'late'), t.writelines([b'late']), t.write_eof())]"
+    ] = fails("writelines() on a transport that is closed is ignored as write() is")
     DIFFERENCES["asyncio"]["test_reentrancy::test_what_pause_writing_writes_comes_after_all_of_writelines"] = skipped(
         "writelines does not pause the protocol, which the test waits for"
     )
 
 if sys.version_info < (3, 12):
+    for call in (
+        "t.writelines(1)",
+        "t.writelines('text')",
+        "t.writelines(['text'])",
+        "t.writelines([b'one', None])",
+        "t.writelines(b'bytes')",
+    ):
+        DIFFERENCES["netloop"][f"test_bad_transport_calls::test_streams[{call}]"] = fails(NO_ITERABLE)
+    DIFFERENCES["netloop"]["test_bad_transport_calls::test_datagrams[isinstance(c, asyncio.DatagramTransport)]"] = (
+        fails("it is one, as from Python 3.12 on asyncio's are")
+    )
+    DIFFERENCES["uvloop"]["test_signatures::test_methods_of_a_loop[shutdown_default_executor]"] = fails(
+        "it takes the timeout of later versions"
+    )
     DIFFERENCES["asyncio"]["test_datagram::test_the_transport_is_a_datagram_transport"] = fails(
         "transports only look like asyncio.DatagramTransport before Python 3.12"
     )
     del DIFFERENCES["asyncio"]["test_write::test_a_buffer_may_be_reused_after_write[5000000]"]
+
+if sys.version_info >= (3, 13):
+    DIFFERENCES["uvloop"]["test_signatures::test_methods_of_a_loop[create_server]"] = fails("no keep_alive")
+    DIFFERENCES["netloop"]["test_bad_connections::test_unix_sockets[loop.create_unix_server(Protocol, sock=unix)]"] = (
+        fails("a socket without a name is refused by the kernel, not by an IndexError")
+    )
 
 if sys.version_info < (3, 13):
     DIFFERENCES["asyncio"]["test_unix::test_cleaning_up_as_asked"] = fails("no cleanup_socket before Python 3.13")
