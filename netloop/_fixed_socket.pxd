@@ -19,4 +19,5 @@ cdef class FixedSocket:
     cdef release(self)
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local, object peer)
+cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
+                                  object peer)

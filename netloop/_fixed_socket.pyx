@@ -99,7 +99,7 @@ cdef class FixedSocket:
         cdef char value[OPTION_SIZE]
         cdef int number
         self.check_open()
-        if level != socket.SOL_SOCKET or not (is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE):
+        if not (is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE) or level != socket.SOL_SOCKET:
             return self.install().getsockopt(level, option, buflen)
         cdef unsigned length = buflen or sizeof(int)
         c.nl_prep_sockopt(self.ring.call_sqe(), c.nl_fixed_file(self.slot), c.NL_SOCKET_GETSOCKOPT, level, option,
@@ -153,7 +153,8 @@ cdef bint is_c_int(object value):
     return isinstance(value, int) and -0x80000000 <= value <= 0x7fffffff
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local, object peer):
+cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
+                                  object peer):
     cdef FixedSocket sock = FixedSocket.__new__(FixedSocket)
     sock.ring = ring
     sock.slot = slot

@@ -26,8 +26,8 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
-    # Cancel, close, and one for a send that is still to complete.
-    CLOSING_STEPS = 3
+    # Cancel, close, and one for a send that is still to complete; one more where nothing was to be cancelled.
+    CLOSING_STEPS = 4
     # How many turns may pass without a system call before other threads are given the interpreter lock.
     YIELD_TURNS = 16
 
@@ -108,6 +108,7 @@ cdef class LoopCore:
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.timers = Timers()
+        self.farewells = []  # endpoints whose on_farewell() is called before the next flush
 
     def _set_up(self, dict options):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
@@ -187,6 +188,7 @@ cdef class LoopCore:
         for _step in range(CLOSING_STEPS):
             if not self.closings:
                 break
+            self.say_farewells()
             self.ring.flush()
             self.ring.enter(0, 0)
             self.ring.dispatch()
@@ -209,6 +211,8 @@ cdef class LoopCore:
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
+        if self.farewells:
+            self.say_farewells()
         ring.flush()
         limit = self.wait_limit()
         scheduled = self.ready.count
@@ -234,10 +238,29 @@ cdef class LoopCore:
             self.fire_timers()
         return 0
 
+    cdef int say_farewells(self) except -1:
+        """Have connections that have come to their end say so, just before the flush that closes them.
+
+        A protocol's connection_lost() finds its socket open, and what waits for that call finds it closed.
+        """
+        cdef list leaving
+        cdef Py_ssize_t said = 0
+        while self.farewells:
+            leaving, self.farewells = self.farewells, []
+            said = 0
+            try:
+                while said < len(leaving):
+                    said += 1
+                    (<Endpoint>leaving[said - 1]).on_farewell()
+            finally:
+                # An exit from the loop: the others say it when the loop runs again.
+                self.farewells = leaving[said:] + self.farewells
+        return 0
+
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
-        if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
+        if self.ready.count or self._stopping or self.ring.dirty or self.farewells or c.nl_ring_ready(&self.ring.ring):
             return 0
         if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
             # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
@@ -311,6 +334,7 @@ cdef class LoopCore:
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""
         self.ready.clear()
         self.timers.clear()
+        self.farewells.clear()
         if self.ring is not None and self.wake is not None:
             self.ring.close()
             self.wake.close()

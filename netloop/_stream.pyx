@@ -92,21 +92,24 @@ cdef class StreamTransport(SocketTransport):
         return self.outbox.clear()
 
     cdef int on_closed(self) except -1:
-        """The file is closed: nothing of this connection is left but to say so."""
+        """The file is closed: nothing of this connection is left."""
         cdef object server = self.server
         self.leave_ring()
-        self.give_up()
         self.backlog = self.server = None
+        if server is not None:
+            if server_counts_transports:
+                server._detach(self)
+            else:
+                server._detach()
+        return 0
+
+    cdef int on_farewell(self) except -1:
+        self.give_up()
         try:
-            self.tell_lost()
+            SocketTransport.on_farewell(self)
         finally:
             if self.drain_waiter is not None and not self.drain_waiter.done():
                 self.drain_waiter.set_exception(ConnectionError("Connection is closed by peer"))
-            if server is not None:
-                if server_counts_transports:
-                    server._detach(self)
-                else:
-                    server._detach()
         return 0
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
@@ -168,7 +171,7 @@ cdef class StreamTransport(SocketTransport):
             # An error means that somebody else closed the descriptor: closed it is.
             return self.on_closed()
         if self.state == NL_CANCELLING and not self.in_flight:
-            self.mark_dirty()
+            return self.part()
         return 0
 
     # Receiving --------------------------------------------------------------------------------------------------
