@@ -14,6 +14,7 @@ import ipaddress
 import os
 import socket
 from asyncio import trsock
+from asyncio.log import logger
 
 from libc.errno cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
@@ -155,6 +156,8 @@ cdef class Listener(Endpoint):
         else:
             sock = socket.socket(self.family, self.type, self.proto, fileno=file.number)
             sock.settimeout(0)
+        if self.loop._debug:
+            logger.debug("%r got a new connection from %r: %r", self.server, peer, sock)
         transport = new_stream(self.loop, file, sock, protocol, context, self.server, {"peername": peer})
         return transport.begin()
 

@@ -38,6 +38,9 @@ SECONDS = 2.0
 VARIABLE = [
     (re.compile(r" at 0x[0-9a-f]+"), ""),
     (re.compile(r"\bfd=\d+"), "fd=N"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:N"),
+    # An accepted connection is described differently where it has no descriptor.
+    (re.compile(r"<(?:socket\.socket|netloop\.FixedSocket) [^<>]*>"), "<socket>"),
     (re.compile(r"File descriptor \d+"), "File descriptor N"),
     (re.compile(r"<Process \d+>"), "<Process N>"),
     (re.compile(r"\bpid[ =]\d+"), "pid N"),
@@ -69,7 +72,7 @@ def plain(text: str) -> str:
 def answer_of_running_loop(loop: asyncio.AbstractEventLoop, scene: Scene, expression: str) -> list[str]:
     """What becomes of an expression in a coroutine on ``loop``, amid what the scene has made."""
     with noting(loop) as notes:
-        notes[:0] = [loop.run_until_complete(evaluate(loop, scene, expression))]
+        notes[:0] = [loop.run_until_complete(evaluate(loop, scene, expression, notes))]
     return notes
 
 
@@ -106,8 +109,8 @@ def answer_of_closed_loop(loop: asyncio.AbstractEventLoop, expression: str) -> l
     return notes
 
 
-async def evaluate(loop: asyncio.AbstractEventLoop, scene: Scene, expression: str) -> str:
-    """The first line of the answer; ``expression`` may await."""
+async def evaluate(loop: asyncio.AbstractEventLoop, scene: Scene, expression: str, notes: list[str]) -> str:
+    """The first line of the answer; ``expression`` may await. What is noted while the scene is ended is left out."""
     code = compile(expression, "<expression>", "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with names_for(loop) as common:
         async with scene(loop) as names:
@@ -121,9 +124,15 @@ async def evaluate(loop: asyncio.AbstractEventLoop, scene: Scene, expression: st
                 answer = describe(result)
             except Exception as error:
                 answer = describe_error(error)
+            if isinstance(result, asyncio.Handle):
+                result.cancel()  # before it can do harm
+            for _ in range(4):
+                await asyncio.sleep(0)
+            noted = len(notes)
             await dispose(result, *known.values())
             for _ in range(4):
                 await asyncio.sleep(0)
+    del notes[noted:]
     return answer
 
 
@@ -164,8 +173,6 @@ async def dispose(*made: Any) -> None:
             await item.wait()
         elif isinstance(item, asyncio.BaseTransport):
             item.close()
-        elif isinstance(item, asyncio.Handle):
-            item.cancel()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ LOOPS = ("asyncio", "uvloop", "netloop")
 # Differences depend on the version of Python; the table tells of this one.
 VERSION = (3, 13)
 AS_ASYNCIO, NOT_COMPARED = "✓", "not compared"
-BAD_INPUT = "bad input"
+BAD_INPUT, REPORTS = "bad input", "log and reports"
 # What one test may take on its own, in seconds, before it counts as hung, and how many are tried at a time.
 LIMIT = 10
 AT_ONCE = 2
@@ -40,11 +40,14 @@ SUBJECTS = {
     "test_client": "create_connection",
     "test_datagram": "datagrams",
     "test_end_of_run": "closing",
+    "test_log_lines": REPORTS,
     "test_names": "getaddrinfo",
     "test_server": "create_server",
+    "test_server_calls": "create_server",
     "test_signatures": "signatures",
     "test_subprocess": "subprocesses",
     "test_tls": "TLS",
+    "test_tls_options": "TLS",
     "test_unix": "UNIX sockets",
     "test_watchers": "add_reader, add_writer",
     "test_write": "writing",
@@ -77,7 +80,7 @@ def subject_of(test: str) -> str:
 
 
 def cell_of(test: str, loop: str, difference: Difference | None) -> str:
-    if loop == "uvloop" and subject_of(test) == BAD_INPUT:
+    if loop == "uvloop" and subject_of(test) in (BAD_INPUT, REPORTS):
         return NOT_COMPARED
     if difference is None:
         return AS_ASYNCIO
