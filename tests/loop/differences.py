@@ -268,6 +268,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "server_hostname=1)]": fails(NO_ASSERTION),
         "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path, ssl=client_tls, "
         "server_hostname=1)]": fails(NO_ASSERTION),
+        "test_closing::test_a_write_after_close_is_dropped_when_all_was_sent": fails(
+            "what was written in the same turn is still to be sent, so it goes out too"
+        ),
         "test_log_lines::test_a_connections_life[(setattr(protocol, 'connection_lost', broken), t.close(), "
         "await asyncio.sleep(0.05))-plain]": fails(NAMES_THE_METHOD),
         "test_log_lines::test_a_connections_life[(setattr(protocol, 'connection_lost', broken), t.close(), "
