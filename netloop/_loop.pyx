@@ -26,8 +26,8 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
-    # Cancel, close, and one for a send that is still to complete; one more where nothing was to be cancelled.
-    CLOSING_STEPS = 4
+    # Cancel, close, and one for a send that is still to complete.
+    CLOSING_STEPS = 3
     # How many turns may pass without a system call before other threads are given the interpreter lock.
     YIELD_TURNS = 16
 
@@ -108,7 +108,7 @@ cdef class LoopCore:
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.timers = Timers()
-        self.farewells = []  # endpoints whose on_farewell() is called before the next flush
+        self.farewells = []  # endpoints whose on_farewell() is called in this turn or the next
 
     def _set_up(self, dict options):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
@@ -188,8 +188,8 @@ cdef class LoopCore:
         for _step in range(CLOSING_STEPS):
             if not self.closings:
                 break
-            self.say_farewells()
             self.ring.flush()
+            self.say_farewells()
             self.ring.enter(0, 0)
             self.ring.dispatch()
         if self.ring.dirty:
@@ -211,9 +211,9 @@ cdef class LoopCore:
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
+        ring.flush()
         if self.farewells:
             self.say_farewells()
-        ring.flush()
         limit = self.wait_limit()
         scheduled = self.ready.count
         if limit != 0:
@@ -239,7 +239,7 @@ cdef class LoopCore:
         return 0
 
     cdef int say_farewells(self) except -1:
-        """Have connections that have come to their end say so, just before the flush that closes them.
+        """Have connections that have come to their end say so, then flush once more, which closes them.
 
         A protocol's connection_lost() finds its socket open, and what waits for that call finds it closed.
         """
@@ -255,6 +255,7 @@ cdef class LoopCore:
             finally:
                 # An exit from the loop: the others say it when the loop runs again.
                 self.farewells = leaving[said:] + self.farewells
+            self.ring.flush()
         return 0
 
     cdef int64_t wait_limit(self) except? -2:

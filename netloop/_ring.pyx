@@ -134,7 +134,7 @@ cdef class Endpoint:
         raise NotImplementedError
 
     cdef int on_farewell(self) except -1:
-        """Called before the next flush, because the loop was asked to: code of the application may run in here."""
+        """Called between two flushes, because the loop was asked to: code of the application may run in here."""
         raise NotImplementedError
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:

@@ -249,7 +249,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         self._check_closed()
         number = _fileno(fd)
         watch = self._watches.get(number)
-        self._check_no_transport(fd, number)
+        self._check_no_transport(number, fd)
         if watch is None:
             if stat.S_ISREG(os.fstat(number).st_mode):
                 raise PermissionError(errno.EPERM, f"file descriptor {number} is a regular file, always ready")
@@ -260,14 +260,14 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         if self.is_closed():
             return None
         number = _fileno(fd)
-        self._check_no_transport(fd, number)
+        self._check_no_transport(number, fd)
         return self._watches.get(number)
 
-    def _check_no_transport(self, fd: Any, number: int) -> None:
+    def _check_no_transport(self, number: int, fd: Any = None) -> None:
         """A transport's descriptor is the transport's: a second reader would take its data."""
         transport = self._transports.get(number)
         if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+            raise RuntimeError(f"File descriptor {number if fd is None else fd!r} is used by transport {transport!r}")
 
     def _unwatch(self, watch: Watch, removed: bool) -> bool:
         if watch.idle:
