@@ -4,9 +4,10 @@
  *   open         reads and writes
  *   half closed  write_eof() was called: what is in the outbox is sent, then the sending side is shut down
  *   draining     close() was called: reading has ended, the outbox is still being sent
- *   cancelling   nothing more is to be sent; operations in flight are being cancelled and awaited
+ *   cancelling   nothing more is to be sent; operations in flight are being cancelled and awaited, and when there are
+ *                none any more, connection_lost() is called
  *   closing      no operation holds the file any more; the kernel is closing it
- *   closed       the file is closed and connection_lost() was called
+ *   closed       the file is closed
  *
  * A file must not be closed while an operation is in flight on it: the operation holds a reference, so no FIN would be
  * sent, and the slot could be taken by a new connection while the old receive is still armed. Hence "cancelling".

@@ -59,7 +59,7 @@ cdef c.socklen_t encode_address(int family, object address, c.sockaddr_storage *
         raise LookupError(family)
     host, port = address[0], address[1]
     if not 0 <= port <= 65535:
-        raise OverflowError("port must be 0-65535.")
+        raise OverflowError("connect(): port must be 0-65535.")  # sendto() has checked its own before
     packed = socket.inet_pton(family, host)
     if family == c.AF_INET:
         memcpy(&four.sin_addr, <const char *>packed, 4)
@@ -74,11 +74,12 @@ cdef c.socklen_t encode_address(int family, object address, c.sockaddr_storage *
 
 cdef c.socklen_t encode_unix(object address, c.sockaddr_un *storage) except 0:
     cdef bytes path = bytes(address) if isinstance(address, (bytearray, memoryview)) else os.fsencode(address)
-    # An abstract name may fill the field; a path needs its terminating zero.
-    if len(path) + (path[:1] != b"\0") > sizeof(storage.sun_path):
+    # An abstract name may fill the field, and no name at all is one; a path needs its terminating zero.
+    cdef bint terminated = len(path) > 0 and path[:1] != b"\0"
+    if len(path) + terminated > sizeof(storage.sun_path):
         raise OSError("AF_UNIX path too long")
     memcpy(storage.sun_path, <const char *>path, len(path))
-    return UNIX_HEADER + len(path) + (path[:1] != b"\0")
+    return UNIX_HEADER + len(path) + terminated
 
 
 cdef bytes encode_destination(int family, object address):

@@ -86,10 +86,12 @@ cdef class DatagramTransport(SocketTransport):
         return 0 if self.sending else self.outbox.clear()
 
     cdef int on_closed(self) except -1:
-        """The file is closed: nothing of this endpoint is left but to say so."""
-        self.leave_ring()
+        """The file is closed: nothing of this endpoint is left."""
+        return self.leave_ring()
+
+    cdef int on_farewell(self) except -1:
         self.outbox.clear()
-        return self.tell_lost()
+        return SocketTransport.on_farewell(self)
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from netloop._ring cimport Ring
 cdef class FixedSocket:
     cdef Ring ring
     cdef int slot
-    cdef readonly int family
-    cdef readonly int type
+    cdef readonly object family
+    cdef readonly object type
     cdef readonly int proto
     cdef object real
     cdef object local
@@ -19,4 +19,5 @@ cdef class FixedSocket:
     cdef release(self)
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, int family, int type, int proto, object local, object peer)
+cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
+                                  object peer)

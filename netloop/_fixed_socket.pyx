@@ -8,6 +8,7 @@ for the rest a real descriptor is installed, once, when somebody asks.
 import os
 import socket
 
+from libc.errno cimport EBADF
 from libc.string cimport memcpy
 from libc.stdint cimport int32_t
 
@@ -57,7 +58,7 @@ cdef class FixedSocket:
 
     cdef check_open(self):
         if self.closed:
-            raise OSError(9, "Bad file descriptor: the transport is closed")
+            raise OSError(EBADF, os.strerror(EBADF))
 
     def fileno(self):
         """A descriptor of the process, installed on first use; -1 when the transport is closed."""
@@ -68,11 +69,13 @@ cdef class FixedSocket:
         cdef bytes packed
         cdef int number
         self.check_open()
+        if not (is_c_int(level) and is_c_int(option) and optlen is None
+                and (is_c_int(value) or isinstance(value, (bytes, bytearray, memoryview)))):
+            # Rare or malformed: the socket module does what can be done, or says what is wrong.
+            self.install().setsockopt(*[level, option, value, optlen][:3 if optlen is None else 4])
+            return
         if (level, option) in _SWITCHES and value in (0, 1):
             self.switch_option(level, option, value)
-            return
-        if value is None or optlen is not None:
-            self.install().setsockopt(level, option, value, optlen)
             return
         if isinstance(value, int):
             number = value
@@ -96,7 +99,7 @@ cdef class FixedSocket:
         cdef char value[OPTION_SIZE]
         cdef int number
         self.check_open()
-        if level != socket.SOL_SOCKET or buflen > OPTION_SIZE:
+        if not (is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE) or level != socket.SOL_SOCKET:
             return self.install().getsockopt(level, option, buflen)
         cdef unsigned length = buflen or sizeof(int)
         c.nl_prep_sockopt(self.ring.call_sqe(), c.nl_fixed_file(self.slot), c.NL_SOCKET_GETSOCKOPT, level, option,
@@ -146,7 +149,12 @@ cdef class FixedSocket:
         return f"<netloop.FixedSocket {state} laddr={self.local} raddr={self.peer}>"
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, int family, int type, int proto, object local, object peer):
+cdef bint is_c_int(object value):
+    return isinstance(value, int) and -0x80000000 <= value <= 0x7fffffff
+
+
+cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
+                                  object peer):
     cdef FixedSocket sock = FixedSocket.__new__(FixedSocket)
     sock.ring = ring
     sock.slot = slot

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
             self, address: Any, *, family: int, type: int, proto: int, loop: asyncio.AbstractEventLoop
         ) -> list[Any]: ...
 
+        def _check_sendfile_params(self, sock: Any, file: Any, offset: Any, count: Any) -> None: ...
+
         async def _create_connection_transport(
             self,
             sock: socket.socket,

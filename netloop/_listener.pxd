@@ -20,8 +20,8 @@ cdef class Listener(Endpoint):
     cdef object server
     cdef object context
     cdef object local
-    cdef int family
-    cdef int type
+    cdef object family
+    cdef object type
     cdef int proto
     cdef nl_file file
     cdef accept_lane lanes[LANES]

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import socket
 from asyncio import trsock
+from asyncio.log import logger
 
 from libc.errno cimport (
     EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
@@ -44,14 +45,14 @@ cdef double REST = 1.0
 cdef class Listener(Endpoint):
     """One listening socket and the accepts armed on it."""
 
-    def __init__(self, LoopCore loop, sock, protocol_factory, server, unsigned backlog):
+    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog):
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
         self.server = server
         self.family, self.type, self.proto = sock.family, sock.type, sock.proto
         self.file = c.nl_descriptor(sock.fileno())
-        self.lanes_used = max(<unsigned>1, min(<unsigned>LANES, backlog))
+        self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
         self.context = PyContext_CopyCurrent()
         if self.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
@@ -155,6 +156,8 @@ cdef class Listener(Endpoint):
         else:
             sock = socket.socket(self.family, self.type, self.proto, fileno=file.number)
             sock.settimeout(0)
+        if self.loop._debug:
+            logger.debug("%r got a new connection from %r: %r", self.server, peer, sock)
         transport = new_stream(self.loop, file, sock, protocol, context, self.server, {"peername": peer})
         return transport.begin()
 

@@ -32,10 +32,12 @@ cdef class LoopCore:
     cdef public long connections
     cdef long closings
     cdef long closings_due
+    cdef list farewells
     cdef public uint64_t connections_accepted
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
+    cdef int say_farewells(self) except -1
     cdef int64_t wait_limit(self) except? -2
     cdef int run_ready(self, Py_ssize_t remaining) except -1
     cdef int run_handle(self, Handle handle) except -1

@@ -108,6 +108,7 @@ cdef class LoopCore:
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.timers = Timers()
+        self.farewells = []  # endpoints whose on_farewell() is called in this turn or the next
 
     def _set_up(self, dict options):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
@@ -152,8 +153,13 @@ cdef class LoopCore:
         """Call ``callback(*args)`` after ``delay`` seconds; see asyncio.loop.call_later."""
         if delay is None:
             raise TypeError("delay must not be None")
-        self.check_call(callback, "call_later", True)
-        return new_timer(monotonic() + <double>delay, callback, args, self, context, self._debug, self.timers)
+        self.check_call(callback, "call_at", True)
+        cdef double when
+        if type(delay) is float:
+            when = monotonic() + <double>delay
+        else:
+            when = monotonic() + delay  # as Python adds, with its error for what is no number
+        return new_timer(when, callback, args, self, context, self._debug, self.timers)
 
     def call_at(self, when, callback, *args, context=None):
         """Call ``callback(*args)`` at ``when``, in seconds on the clock of time(); see asyncio.loop.call_at."""
@@ -184,6 +190,7 @@ cdef class LoopCore:
             if not min(self.closings, self.closings_due):
                 break
             self.ring.flush()
+            self.say_farewells()
             self.ring.enter(0, 0)
             self.ring.dispatch()
         if self.ring.dirty:
@@ -207,6 +214,8 @@ cdef class LoopCore:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
         self.closings_due = self.closings
         ring.flush()
+        if self.farewells:
+            self.say_farewells()
         limit = self.wait_limit()
         scheduled = self.ready.count
         if limit != 0:
@@ -231,10 +240,30 @@ cdef class LoopCore:
             self.fire_timers()
         return 0
 
+    cdef int say_farewells(self) except -1:
+        """Have connections that have come to their end say so, then flush once more, which closes them.
+
+        A protocol's connection_lost() finds its socket open, and what waits for that call finds it closed.
+        """
+        cdef list leaving
+        cdef Py_ssize_t said = 0
+        while self.farewells:
+            leaving, self.farewells = self.farewells, []
+            said = 0
+            try:
+                while said < len(leaving):
+                    said += 1
+                    (<Endpoint>leaving[said - 1]).on_farewell()
+            finally:
+                # An exit from the loop: the others say it when the loop runs again.
+                self.farewells = leaving[said:] + self.farewells
+            self.ring.flush()
+        return 0
+
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
-        if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
+        if self.ready.count or self._stopping or self.ring.dirty or self.farewells or c.nl_ring_ready(&self.ring.ring):
             return 0
         if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
             # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
@@ -308,6 +337,7 @@ cdef class LoopCore:
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""
         self.ready.clear()
         self.timers.clear()
+        self.farewells.clear()
         if self.ring is not None and self.wake is not None:
             self.ring.close()
             self.wake.close()

@@ -231,6 +231,9 @@ cdef class WritePipeTransport(Transport):
     cdef Py_ssize_t unsent(self) noexcept:
         return self.outbox.size
 
+    cdef str ignored_write_text(self):
+        return "pipe closed by peer or os.write(pipe, data) raised exception."
+
     cdef int discard(self) except -1:
         return 0 if self.armed == c.NL_WRITE else self.outbox.clear()
 

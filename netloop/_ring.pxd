@@ -23,6 +23,7 @@ cdef class Endpoint:
 
     cdef int on_flush(self) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_farewell(self) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef io_uring_sqe *sqe(self)
 

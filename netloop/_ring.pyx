@@ -133,6 +133,10 @@ cdef class Endpoint:
         """An operation has completed. Raises nothing but SystemExit and KeyboardInterrupt."""
         raise NotImplementedError
 
+    cdef int on_farewell(self) except -1:
+        """Called between two flushes, because the loop was asked to: code of the application may run in here."""
+        raise NotImplementedError
+
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         """An operation has completed after the loop was closed: release what the completion carries."""
         return 0

@@ -37,8 +37,11 @@ class SendFile(Host):
 
         Raises:
             SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
+            TypeError, ValueError: the file is open for text, or ``offset`` or ``count`` is no number that can be.
+            RuntimeError: write_eof() was called, or a file is being sent already.
             ConnectionError: the connection was lost; the file's position tells how much was sent until then.
         """
+        self._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)
         descriptor, size = _regular_file(file)
         end = size if count is None else min(size, offset + count)
         sent = 0

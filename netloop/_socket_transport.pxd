@@ -11,10 +11,13 @@ cdef class SocketTransport(ReadingTransport):
     cdef object sock
     cdef nl_file file
     cdef bint started
+    cdef bint parting
+    cdef bint parted
 
     cdef int own(self, LoopCore loop, nl_file file, object sock, object protocol, object context,
                  dict extra) except -1
     cdef int begin(self) except -1
+    cdef int part(self) except -1
     cdef int close_file(self) except -1
     cdef int leave_ring(self) except -1
     cdef bint has_receive(self) noexcept

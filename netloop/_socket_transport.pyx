@@ -79,10 +79,25 @@ cdef class SocketTransport(ReadingTransport):
         if self.state < NL_CANCELLING:
             self.resume_writing_if_drained()
 
+    cdef int part(self) except -1:
+        """Nothing is in flight any more and nothing will be: tell the protocol, then close."""
+        if not self.parting:
+            self.parting = True
+            self.loop.farewells.append(self)
+        return 0
+
+    cdef int on_farewell(self) except -1:
+        # Marked before, because an exit from there must not leave the file open.
+        self.parted = True
+        self.mark_dirty()
+        return self.tell_lost()
+
     cdef int close_file(self) except -1:
-        """Have the ring close the file, once nothing is in flight any more."""
+        """Have the ring close the file, once nothing is in flight any more and the protocol has been told."""
         if self.in_flight:
             return 0
+        if not self.parted:
+            return self.part()
         self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
         if isinstance(self.sock, FixedSocket):
             (<FixedSocket>self.sock).release()

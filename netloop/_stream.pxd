@@ -37,11 +37,11 @@ cdef class StreamTransport(SocketTransport):
     cdef bint too_late(self) noexcept
     cdef int written(self) except -1
     cdef int on_closed(self) except -1
-    cdef inline int check_writable(self) except -1:
+    cdef inline int check_writable(self, str method) except -1:
         if self.write_ended:
-            raise RuntimeError("Cannot call write() after write_eof()")
+            raise RuntimeError(f"Cannot call {method}() after write_eof()")
         if self.sendfile_active:
-            raise RuntimeError("unable to write; sendfile is in progress")
+            raise RuntimeError(f"unable to {method}; sendfile is in progress")
         return 0
 
     cdef int accept_write(self, bytes piece) except -1

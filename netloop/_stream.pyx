@@ -29,6 +29,8 @@ cdef extern from "Python.h":
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
 cdef bint server_counts_transports = sys.version_info >= (3, 13)
+# Before Python 3.12 asyncio's writelines() was a write() of everything joined, and said so.
+cdef str writelines = "writelines" if sys.version_info >= (3, 12) else "write"
 
 
 class StreamInterface(transports._FlowControlMixin, asyncio.Transport):
@@ -90,21 +92,24 @@ cdef class StreamTransport(SocketTransport):
         return self.outbox.clear()
 
     cdef int on_closed(self) except -1:
-        """The file is closed: nothing of this connection is left but to say so."""
+        """The file is closed: nothing of this connection is left."""
         cdef object server = self.server
         self.leave_ring()
-        self.give_up()
         self.backlog = self.server = None
+        if server is not None:
+            if server_counts_transports:
+                server._detach(self)
+            else:
+                server._detach()
+        return 0
+
+    cdef int on_farewell(self) except -1:
+        self.give_up()
         try:
-            self.tell_lost()
+            SocketTransport.on_farewell(self)
         finally:
             if self.drain_waiter is not None and not self.drain_waiter.done():
                 self.drain_waiter.set_exception(ConnectionError("Connection is closed by peer"))
-            if server is not None:
-                if server_counts_transports:
-                    server._detach(self)
-                else:
-                    server._detach()
         return 0
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
@@ -166,7 +171,7 @@ cdef class StreamTransport(SocketTransport):
             # An error means that somebody else closed the descriptor: closed it is.
             return self.on_closed()
         if self.state == NL_CANCELLING and not self.in_flight:
-            self.mark_dirty()
+            return self.part()
         return 0
 
     # Receiving --------------------------------------------------------------------------------------------------
@@ -329,13 +334,13 @@ cdef class StreamTransport(SocketTransport):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
             data = bytes(data)
-        self.check_writable()
+        self.check_writable("write")
         self.accept_write(<bytes>data)
 
     def writelines(self, list_of_data):
         """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
-        self.check_writable()
+        self.check_writable(writelines)
         if self.too_late():
             self.ignore_write()
             return
@@ -419,8 +424,7 @@ cdef class StreamTransport(SocketTransport):
 
     def _begin_sendfile(self):
         """From now on write() is refused."""
-        if self.sendfile_active:
-            raise RuntimeError("sendfile is in progress already")
+        self.check_writable("write")
         self.sendfile_active = True
 
     def _end_sendfile(self):

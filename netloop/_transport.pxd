@@ -28,6 +28,7 @@ cdef class Transport(Endpoint):
     cdef int lose(self, object exc) except -1
     cdef int fail(self, object exc, str message) except -1
     cdef int ignore_write(self) except -1
+    cdef str ignored_write_text(self)
     cdef int tell_made(self) except -1
     cdef int tell_lost(self) except -1
     cdef int tell_flow(self, str method) except -1

@@ -162,9 +162,13 @@ cdef class Transport(Endpoint):
             self.protocol_paused = True
             self.tell_flow("pause_writing")
         self.ignored_writes += 1
-        if self.ignored_writes > ignored_writes_logged:
-            logger.warning("socket.send() raised exception: write() on a transport that is closed")
+        if self.ignored_writes >= ignored_writes_logged:
+            logger.warning(self.ignored_write_text())
         return 0
+
+    cdef str ignored_write_text(self):
+        """What asyncio logs; people filter their logs by these words."""
+        return "socket.send() raised exception."
 
     cdef int pause_writing_if_full(self) except -1:
         if self.protocol_paused or self.unsent() <= self.high_water:
@@ -212,7 +216,7 @@ cdef class Transport(Endpoint):
             low = high // 4
         if not high >= low >= 0:
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high_water, self.low_water = high, low
+        self.high_water, self.low_water = int(high), int(low)
         self.pause_writing_if_full()
 
 

@@ -227,13 +227,13 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
 
     # Watchers ---------------------------------------------------------------------------------------------------
 
-    def add_reader(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> Any:
+    def add_reader(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` whenever ``fd`` can be read; see asyncio.loop.add_reader."""
-        return self._watch(fd).set_reader(callback, args)
+        self._watch(fd).set_reader(callback, args)
 
-    def add_writer(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> Any:
+    def add_writer(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` whenever ``fd`` can be written; see asyncio.loop.add_writer."""
-        return self._watch(fd).set_writer(callback, args)
+        self._watch(fd).set_writer(callback, args)
 
     def remove_reader(self, fd: Any) -> bool:
         """Stop watching for reading; says whether there was a watcher."""
@@ -249,7 +249,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         self._check_closed()
         number = _fileno(fd)
         watch = self._watches.get(number)
-        self._check_no_transport(number)
+        self._check_no_transport(number, fd)
         if watch is None:
             if stat.S_ISREG(os.fstat(number).st_mode):
                 raise PermissionError(errno.EPERM, f"file descriptor {number} is a regular file, always ready")
@@ -257,15 +257,17 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         return watch
 
     def _find_watch(self, fd: Any) -> Watch | None:
+        if self.is_closed():
+            return None
         number = _fileno(fd)
-        self._check_no_transport(number)
+        self._check_no_transport(number, fd)
         return self._watches.get(number)
 
-    def _check_no_transport(self, number: int) -> None:
+    def _check_no_transport(self, number: int, fd: Any = None) -> None:
         """A transport's descriptor is the transport's: a second reader would take its data."""
         transport = self._transports.get(number)
         if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {number!r} is used by transport {transport!r}")
+            raise RuntimeError(f"File descriptor {number if fd is None else fd!r} is used by transport {transport!r}")
 
     def _unwatch(self, watch: Watch, removed: bool) -> bool:
         if watch.idle:
@@ -278,12 +280,14 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """See asyncio.loop.getaddrinfo. A numeric host is answered at once, without a thread."""
+        self._check_closed()
         if not self._debug and _is_numeric(host, port):
             return socket.getaddrinfo(host, port, family, type, proto, flags)
         return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         """See asyncio.loop.getnameinfo. A numeric answer is given at once, without a thread."""
+        self._check_closed()
         if flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)
         return await super().getnameinfo(sockaddr, flags)

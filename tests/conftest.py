@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from loop.differences import difference_of
+from loop.differences import Difference, difference_of
 
 LOOPS = ("asyncio", "uvloop", "netloop")
 LOOPS_OF_FOLDER = {"faults": ("netloop",), "soak": ("asyncio", "netloop")}
@@ -44,6 +44,11 @@ class TestHung(SystemExit):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loops", default=None, help="loops to test, separated by commas: " + ",".join(LOOPS))
+    parser.addoption(
+        "--try-skipped",
+        action="store_true",
+        help="run only what is skipped because a loop is known to fail it, each time; see tests/loop/table.py",
+    )
     parser.addoption("--limit", type=float, default=30.0, help="seconds after which a test counts as hung")
 
 
@@ -71,16 +76,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("loop_name", names, indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("try_skipped"):
+        items[:] = [item for item in items if (found := difference(item)) and found.skip and not found.at_times]
+        return
     for item in items:
-        name = getattr(item, "callspec", None) and item.callspec.params.get("loop_name")  # type: ignore[attr-defined]
-        if not name:
-            continue
-        found = difference_of(name, item.path.stem, item.originalname, item.name)  # type: ignore[attr-defined]
-        if found is None:
-            continue
-        reason = f"{name}: {found.reason}"
-        item.add_marker(pytest.mark.skip(reason) if found.skip else pytest.mark.xfail(reason=reason, strict=True))
+        if found := difference(item):
+            reason = f"{item.callspec.params['loop_name']}: {found.reason}"  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.skip(reason) if found.skip else pytest.mark.xfail(reason=reason, strict=True))
+
+
+def difference(item: pytest.Item) -> Difference | None:
+    """What the loop of a test is known to do otherwise."""
+    name = getattr(item, "callspec", None) and item.callspec.params.get("loop_name")  # type: ignore[attr-defined]
+    if not name:
+        return None
+    return difference_of(name, item.path.stem, item.originalname, item.name)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(wrapper=True)

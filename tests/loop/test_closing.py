@@ -143,6 +143,34 @@ async def test_close_delivers_to_a_slow_reader(loop):
             assert await protocol.lost is None
 
 
+async def test_a_write_after_close_goes_out_while_the_socket_is_full(loop):
+    size = 8_000_000
+    async with serving() as (server, protocols):
+        with peer_of(server) as peer:
+            protocol = await first(protocols)
+            protocol.transport.write(pattern(size))
+            await asyncio.sleep(0.05)
+            protocol.transport.close()
+            protocol.transport.write(b"late ")
+            protocol.transport.write(b"words")
+            received = bytearray()
+            while chunk := await loop.sock_recv(peer, 1 << 20):
+                received += chunk
+            assert received == pattern(size) + b"late words"
+            assert await protocol.lost is None
+
+
+async def test_a_write_after_close_is_dropped_when_all_was_sent(loop):
+    async with serving() as (server, protocols):
+        with peer_of(server) as peer:
+            protocol = await first(protocols)
+            protocol.transport.write(b"words")
+            protocol.transport.close()
+            protocol.transport.write(b"late")
+            assert await loop.sock_recv(peer, 100) == b"words"
+            assert await loop.sock_recv(peer, 100) == b""
+
+
 async def test_close_from_several_places_ends_once(loop):
     async with connected() as (client, server):
         for _ in range(3):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import socket
 
 import pytest
 
-from .helpers import Recorder, first, peer_of, serving
+from .helpers import HOST, Recorder, address_of, eventually, first, serving
 
 
 @pytest.fixture
@@ -47,15 +49,104 @@ def test_a_connection_ended_in_the_last_step_of_a_runner_is_gone(new_loop, pair,
     assert far.recv(1) == b""
 
 
-async def test_both_addresses_are_known_in_connection_lost(loop):
-    class Asking(Recorder):
-        def connection_lost(self, exc):
-            self.addresses = [self.transport.get_extra_info(name) for name in ("sockname", "peername")]
-            super().connection_lost(exc)
+class Asking(Recorder):
+    """Asks in connection_lost(), and not before, for all that a transport can tell."""
 
-    async with serving(Asking) as (server, protocols):
-        with peer_of(server) as peer:
+    def connection_lost(self, exc):
+        self.addresses = [self.transport.get_extra_info(name) for name in ("sockname", "peername")]
+        sock = self.transport.get_extra_info("socket")
+        self.descriptor = sock.fileno()
+        self.error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self.from_socket = [sock.getsockname()]
+        with contextlib.suppress(OSError):  # where the peer is gone too
+            self.from_socket.append(sock.getpeername())
+        super().connection_lost(exc)
+
+
+@pytest.mark.parametrize("host", [HOST, "0.0.0.0"])
+@pytest.mark.parametrize("how", ["the peer closes", "close", "abort"])
+async def test_the_socket_is_open_in_connection_lost_and_closed_for_those_who_wait_for_it(loop, host, how):
+    async with serving(Asking, host=host) as (server, protocols):
+        with socket.create_connection((HOST, server.sockets[0].getsockname()[1])) as peer:
             addresses = [peer.getpeername(), peer.getsockname()]
             protocol = await first(protocols)
-        await protocol.lost
+            if how == "the peer closes":
+                peer.close()
+            else:
+                getattr(protocol.transport, how)()
+            await protocol.lost
+            await asyncio.sleep(0)
     assert protocol.addresses == addresses
+    assert protocol.from_socket == addresses[: len(protocol.from_socket)]
+    assert protocol.descriptor >= 0
+    assert protocol.transport.get_extra_info("socket").fileno() == -1
+
+
+async def test_a_datagram_endpoints_socket_is_open_in_connection_lost(loop):
+    class Endpoint(Asking, asyncio.DatagramProtocol):
+        pass
+
+    transport, protocol = await loop.create_datagram_endpoint(Endpoint, (HOST, 0))
+    name = transport.get_extra_info("sockname")
+    transport.close()
+    await protocol.lost
+    assert protocol.addresses == [name, None]
+    assert protocol.from_socket == [name]
+    assert protocol.descriptor >= 0
+
+
+async def test_connections_made_and_lost_in_connection_lost(loop):
+    class Chain(Recorder):
+        """Connects anew when its connection is lost, a few times."""
+
+        def __init__(self, address, rest):
+            super().__init__()
+            self.address, self.rest, self.next = address, rest, None
+
+        def connection_lost(self, exc):
+            if self.rest:
+                make = functools.partial(Chain, self.address, self.rest - 1)
+                self.next = self.loop.create_task(self.loop.create_connection(make, *self.address))
+                self.next.add_done_callback(lambda done: done.result()[0].abort())
+            super().connection_lost(exc)
+
+    async with serving() as (server, protocols):
+        _, link = await loop.create_connection(lambda: Chain(address_of(server), 5), *address_of(server))
+        link.transport.abort()
+        links = 1
+        while link.rest:
+            await link.lost
+            _, link = await link.next
+            links += 1
+        await link.lost
+        await eventually(lambda: len(protocols) == links)
+    assert links == 6
+
+
+def test_an_exit_in_connection_lost_keeps_nobody_elses_from_being_called(loop):
+    class Exiting(Recorder):
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            raise SystemExit(3)
+
+    async def connect_both(stack):
+        made = []
+        for kind in (Exiting, Exiting, Recorder):
+            near, far = socket.socketpair()
+            stack.enter_context(near)
+            stack.enter_context(far)
+            made.append((await loop.create_connection(kind, sock=near))[1])
+        await asyncio.sleep(0.01)
+        for protocol in made:
+            protocol.transport.abort()
+        return made
+
+    with contextlib.ExitStack() as stack:
+        protocols = []
+        connecting = loop.create_task(connect_both(stack))
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                loop.run_until_complete(asyncio.sleep(0.05))
+        protocols = connecting.result()
+        loop.run_until_complete(asyncio.sleep(0.05))
+        assert [protocol.calls for protocol in protocols] == [["connection_made", "connection_lost"]] * 3

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import socket
 
 import pytest
 
@@ -129,3 +130,23 @@ async def test_the_same_protocol_goes_on_afterwards(loop, path):
         await server.until_received(100)
         server.transport.write(b"answer")
         assert await client.until_received(6) == b"answer"
+
+
+@pytest.mark.parametrize(
+    ("offset", "count", "expected"),
+    [(0, None, slice(0, SIZE)), (1000, 200_000, slice(1000, 201_000)), (SIZE - 5, 100, slice(SIZE - 5, SIZE))],
+)
+@pytest.mark.parametrize("descriptor", [True, False], ids=["a file", "a buffer"])
+async def test_a_part_of_a_file_into_a_socket(loop, path, offset, count, expected, descriptor):
+    wanted = pattern(SIZE)[expected]
+    near, far = socket.socketpair()
+    with near, far, path.open("rb") if descriptor else io.BytesIO(pattern(SIZE)) as file:
+        near.setblocking(False)
+        far.setblocking(False)
+        sending = asyncio.create_task(loop.sock_sendfile(near, file, offset, count))
+        received = bytearray()
+        while len(received) < len(wanted):
+            received += await loop.sock_recv(far, 1 << 20)
+        assert await sending == len(wanted)
+        assert received == wanted
+        assert file.tell() == offset + len(wanted)

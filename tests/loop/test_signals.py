@@ -91,6 +91,31 @@ async def test_several_signals_have_handlers_of_their_own(loop):
     assert sorted(seen) == sorted([USR1, USR2, signal.SIGTERM, signal.SIGINT])
 
 
+async def test_several_signals_in_one_turn(loop):
+    """All of them arrive while one callback runs."""
+    seen = []
+    for signum in (USR1, USR2, signal.SIGTERM):
+        loop.add_signal_handler(signum, seen.append, signum)
+    for _ in range(10):
+        for signum in (USR1, USR2, signal.SIGTERM):
+            send(signum)
+    await eventually(lambda: {USR1, USR2, signal.SIGTERM} <= set(seen))
+    for signum in (USR1, USR2, signal.SIGTERM):
+        loop.remove_signal_handler(signum)
+
+
+def test_signals_wake_a_loop_that_has_nothing_else_to_do(loop):
+    """The only thing that can end each wait is the signal."""
+    seen = []
+    loop.add_signal_handler(USR1, lambda: (seen.append(USR1), loop.stop()))
+    for count in range(1, 6):
+        thread = send_from_a_thread(USR1, loop)
+        loop.run_forever()
+        thread.join()
+        assert len(seen) == count
+    loop.remove_signal_handler(USR1)
+
+
 async def test_a_second_handler_replaces_the_first(loop):
     seen = []
     loop.add_signal_handler(USR1, seen.append, "first")

@@ -457,3 +457,23 @@ async def test_without_a_descriptor_to_spare(loop):
         for fd in held:
             os.close(fd)
     assert await output("echo", "again") == b"again\n"
+
+
+async def test_a_protocol_hears_of_a_shell_command(loop):
+    class Protocol(asyncio.SubprocessProtocol):
+        def __init__(self):
+            self.data = {1: b"", 2: b""}
+            self.lost = loop.create_future()
+
+        def pipe_data_received(self, fd, data):
+            self.data[fd] += data
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    transport, protocol = await loop.subprocess_shell(Protocol, "cat; echo said >&2; exit 3")
+    transport.get_pipe_transport(0).write(b"heard")
+    transport.get_pipe_transport(0).write_eof()
+    assert await protocol.lost is None
+    assert (protocol.data, transport.get_returncode()) == ({1: b"heard", 2: b"said\n"}, 3)
+    transport.close()

@@ -9,8 +9,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from loop.certificates import client_context, server_context
-from loop.helpers import HOST, address_of, eventually
+from loop.helpers import HOST, address_of, eventually, pattern
 
 COUNT = 6
 SIZES = (1, 1000, 100_000, 2_000_000)
@@ -103,3 +104,47 @@ async def test_what_comes_back_is_what_was_sent(
         if loop_name == "netloop":
             await eventually(lambda: not loop.statistics().connections and not loop.statistics().in_flight)
     await eventually(lambda: len(asyncio.all_tasks()) == 1)
+
+
+LARGE = 100_000_000
+CHUNK = 1 << 18
+
+
+async def send_all(writer: asyncio.StreamWriter, payload: bytes) -> None:
+    for start in range(0, len(payload), CHUNK):
+        writer.write(payload[start : start + CHUNK])
+        await writer.drain()
+
+
+async def check_all(reader: asyncio.StreamReader, payload: bytes) -> None:
+    """Read as much as was sent, in pieces of any size, and compare each with its place in the payload."""
+    place = 0
+    while place < len(payload):
+        piece = await reader.read(CHUNK)
+        assert piece and piece == payload[place : place + len(piece)], f"wrong data at byte {place}"
+        place += len(piece)
+
+
+@pytest.mark.limit(120)
+async def test_a_hundred_megabytes_both_ways_under_back_pressure(loop: asyncio.AbstractEventLoop) -> None:
+    payload = pattern(LARGE)
+    served = loop.create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.gather(check_all(reader, payload), send_all(writer, payload))
+            served.set_result(None)
+            await reader.read()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0, ssl=server_context())
+    reader, writer = await asyncio.open_connection(
+        *address_of(server), ssl=client_context(), server_hostname="localhost"
+    )
+    await asyncio.gather(check_all(reader, payload), send_all(writer, payload))
+    await served
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
