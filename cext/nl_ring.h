@@ -155,6 +155,16 @@ static inline bool nl_ring_next(struct nl_ring *ring, struct io_uring_cqe *cqe)
     return true;
 }
 
+/* The `index`-th completion in the queue, to be looked at before its turn; NULL behind the last one. Who takes it sets
+ * its user_data to NL_TOKEN_NONE. */
+static inline struct io_uring_cqe *nl_ring_peek(const struct nl_ring *ring, unsigned index)
+{
+    unsigned head = *ring->cq_head;
+    if (index >= __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) - head)
+        return NULL;
+    return &ring->cqes[(head + index) & ring->cq_mask];
+}
+
 /*
  * Take the completion of one operation out of the queue, if it is there, and store its result. For an operation that
  * has been cancelled and whose owner cannot wait for the next dispatch.

@@ -244,6 +244,7 @@ cdef extern from "nl_ring.h" nogil:
     unsigned nl_ring_ready(const nl_ring *ring)
     bint nl_ring_needs_enter(const nl_ring *ring)
     bint nl_ring_next(nl_ring *ring, io_uring_cqe *cqe)
+    io_uring_cqe *nl_ring_peek(const nl_ring *ring, unsigned index)
 
 
 cdef extern from "nl_buffers.h" nogil:

@@ -234,6 +234,8 @@ cdef class LoopCore:
                 pass
         PyErr_CheckSignals()
         if scheduled:
+            if self.closings_due:
+                ring.dispatch_leaving()
             self.run_ready(scheduled)
         ring.dispatch()
         if self.timers.heap.count:

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop._cext cimport (
-    io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
+    io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
 )
 
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
@@ -20,11 +20,14 @@ cdef class Endpoint:
     cdef int in_flight
     cdef bint attached
     cdef bint dirty
+    # Its completions are dispatched before callbacks run, so that these find it gone.
+    cdef bint leaving
 
     cdef int on_flush(self) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_farewell(self) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_ring_closed(self) except -1
     cdef io_uring_sqe *sqe(self)
 
     cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
@@ -83,6 +86,8 @@ cdef class Ring:
     cdef int flush(self) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int dispatch(self) except -1
+    cdef int dispatch_leaving(self) except -1
+    cdef int tell(self, const io_uring_cqe *cqe) except -1
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1

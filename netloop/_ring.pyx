@@ -141,6 +141,10 @@ cdef class Endpoint:
         """An operation has completed after the loop was closed: release what the completion carries."""
         return 0
 
+    cdef int on_ring_closed(self) except -1:
+        """The loop was closed: nothing is in flight any more, and nothing will be flushed."""
+        return 0
+
     cdef io_uring_sqe *sqe(self):
         """A submission entry for an operation that this endpoint owns from now on."""
         self.in_flight += 1
@@ -411,32 +415,54 @@ cdef class Ring:
         callbacks from running.
         """
         cdef c.io_uring_cqe cqe
-        cdef Endpoint endpoint
-        cdef uint32_t slot
-        cdef unsigned op
         cdef unsigned remaining = c.nl_ring_ready(&self.ring)
         if remaining > self.most_completions:
             self.most_completions = remaining
         while remaining and c.nl_ring_next(&self.ring, &cqe):
             remaining -= 1
-            op = c.nl_token_op(cqe.user_data)
-            if cqe.user_data == c.NL_TOKEN_NONE or op == c.NL_CANCEL or op == c.NL_OPTION:
-                # A cancel that found nothing, or a socket option: nobody waits for either.
+            self.tell(&cqe)
+        return 0
+
+    cdef int tell(self, const c.io_uring_cqe *cqe) except -1:
+        """Tell a completion's owner of it."""
+        cdef Endpoint endpoint
+        cdef uint32_t slot
+        cdef unsigned op = c.nl_token_op(cqe.user_data)
+        if cqe.user_data == c.NL_TOKEN_NONE or op == c.NL_CANCEL or op == c.NL_OPTION:
+            # A cancel that found nothing, or a socket option: nobody waits for either.
+            return 0
+        slot = c.nl_token_slot(cqe.user_data)
+        if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            return self.drop_stale(op, cqe.flags)
+        endpoint = <Endpoint>self.endpoints[slot]
+        if not cqe.flags & c.IORING_CQE_F_MORE:
+            endpoint.in_flight -= 1
+            self.in_flight -= 1
+        if self.closing:
+            self.group_of(op).drop(cqe.flags)
+            return endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
+        return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
+
+    cdef int dispatch_leaving(self) except -1:
+        """Dispatch now what concerns endpoints that are about to go; no code of the application runs in here."""
+        cdef c.io_uring_cqe *cqe
+        cdef c.io_uring_cqe copy
+        cdef uint32_t slot
+        cdef unsigned index = 0
+        while True:
+            cqe = c.nl_ring_peek(&self.ring, index)
+            if cqe == NULL:
+                return 0
+            index += 1
+            if cqe.user_data == c.NL_TOKEN_NONE:
                 continue
             slot = c.nl_token_slot(cqe.user_data)
             if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
-                self.drop_stale(op, cqe.flags)
                 continue
-            endpoint = <Endpoint>self.endpoints[slot]
-            if not cqe.flags & c.IORING_CQE_F_MORE:
-                endpoint.in_flight -= 1
-                self.in_flight -= 1
-            if self.closing:
-                self.group_of(op).drop(cqe.flags)
-                endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
-            else:
-                endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
-        return 0
+            if (<Endpoint>self.endpoints[slot]).leaving:
+                copy = cqe[0]
+                cqe.user_data = c.NL_TOKEN_NONE
+                self.tell(&copy)
 
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
         self.stale += 1
@@ -524,10 +550,10 @@ cdef class Ring:
         finally:
             self.closing = True
             c.nl_ring_close(&self.ring)
-            for slot in range(len(self.endpoints)):
-                if self.endpoints[slot] is not None:
-                    (<Endpoint>self.endpoints[slot]).attached = False
-            self.endpoints.clear()
+            left, self.endpoints = [each for each in self.endpoints if each is not None], []
+            for each in left:
+                (<Endpoint>each).attached = False
+                (<Endpoint>each).on_ring_closed()
             self.dirty.clear()
             self.streams.starved.clear()
             self.datagrams.starved.clear()

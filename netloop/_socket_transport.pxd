@@ -12,6 +12,7 @@ cdef class SocketTransport(ReadingTransport):
     cdef nl_file file
     cdef bint started
     cdef bint parting
+    cdef bint farewell_due
     cdef bint parted
 
     cdef int own(self, LoopCore loop, nl_file file, object sock, object protocol, object context,

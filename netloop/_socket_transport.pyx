@@ -7,6 +7,7 @@ from asyncio import futures, trsock
 from netloop cimport _cext as c
 from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING
 from netloop._fixed_socket cimport FixedSocket
+from netloop._scheduler cimport new_handle
 
 from netloop._transport import STATE_NAMES
 
@@ -64,8 +65,26 @@ cdef class SocketTransport(ReadingTransport):
 
     def close(self):
         """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
-        if self.state < NL_DRAINING:
-            self.step(c.NL_ON_CLOSE)
+        if self.state >= NL_DRAINING:
+            return
+        self.step(c.NL_ON_CLOSE)
+        if not self.unsent():
+            self.step(c.NL_ON_DRAINED)
+
+    cdef int step(self, c.nl_event event) except -1:
+        cdef c.nl_state before = self.state
+        ReadingTransport.step(self, event)
+        if before < NL_CANCELLING == self.state and self.attached:
+            # The place that asyncio gives connection_lost() among what is scheduled, if by then nothing is in flight.
+            self.leaving = self.farewell_due = True
+            self.loop.ready.push(new_handle(self._farewell, (), self.loop, None, False))
+        return 0
+
+    def _farewell(self):
+        self.farewell_due = False
+        if self.attached and not self.in_flight and not self.parting:
+            self.parting = True
+            self.on_farewell()
 
     cdef int release(self) except -1:
         self.state = NL_CLOSED
@@ -81,7 +100,7 @@ cdef class SocketTransport(ReadingTransport):
 
     cdef int part(self) except -1:
         """Nothing is in flight any more and nothing will be: tell the protocol, then close."""
-        if not self.parting:
+        if not self.parting and not self.farewell_due:
             self.parting = True
             self.loop.farewells.append(self)
         return 0

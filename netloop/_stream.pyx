@@ -18,7 +18,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from netloop cimport _cext as c
-from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._cext cimport NL_CANCELLING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
 from netloop._socket_transport cimport SEND_NOW, names_of, os_error
 
 
@@ -76,13 +76,6 @@ cdef class StreamTransport(SocketTransport):
 
     # Life cycle -------------------------------------------------------------------------------------------------
 
-    def close(self):
-        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
-        if self.state < NL_DRAINING:
-            self.step(c.NL_ON_CLOSE)
-            if not self.outbox.size:
-                self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
-
     cdef int discard(self) except -1:
         return 0 if self.sending else self.give_up()
 
@@ -93,23 +86,22 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int on_closed(self) except -1:
         """The file is closed: nothing of this connection is left."""
-        cdef object server = self.server
-        self.leave_ring()
-        self.backlog = self.server = None
-        if server is not None:
-            if server_counts_transports:
-                server._detach(self)
-            else:
-                server._detach()
-        return 0
+        return self.leave_ring()
 
     cdef int on_farewell(self) except -1:
+        cdef object server = self.server
         self.give_up()
+        self.backlog = self.server = None
         try:
             SocketTransport.on_farewell(self)
         finally:
             if self.drain_waiter is not None and not self.drain_waiter.done():
                 self.drain_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            if server is not None:
+                if server_counts_transports:
+                    server._detach(self)
+                else:
+                    server._detach()
         return 0
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
@@ -441,7 +433,7 @@ cdef class StreamTransport(SocketTransport):
 
     async def _drained(self, Py_ssize_t limit):
         """Wait until no more than `limit` bytes are left to send, or until the end, which is a ConnectionError."""
-        if self.state >= NL_CLOSED:
+        if self.parted:
             raise ConnectionError("Connection is closed by peer")
         if self.state >= NL_CANCELLING or self.outbox.size > limit:
             self.drain_limit = limit

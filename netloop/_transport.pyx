@@ -59,6 +59,10 @@ cdef class Transport(Endpoint):
         # The loop was closed before its transport: nothing is in flight any more, and nobody will flush.
         return self.release()
 
+    cdef int on_ring_closed(self) except -1:
+        # What was about to close is closed; what was left open is for its owner to hear of.
+        return self.release() if NL_DRAINING <= self.state < NL_CLOSED else 0
+
     cdef int discard(self) except -1:
         """Forget what was to be sent, unless it is in flight."""
         raise NotImplementedError
@@ -158,7 +162,7 @@ cdef class Transport(Endpoint):
         If the connection was lost while the protocol's writer ran, the writer may not know and go on as long as it is
         not paused, so that connection_lost() is never called: asyncio's TLS transport does not pass is_closing() on.
         """
-        if self.error is not None and not self.protocol_paused and self.protocol is not None:
+        if self.state >= NL_CANCELLING and not self.protocol_paused and self.protocol is not None:
             self.protocol_paused = True
             self.tell_flow("pause_writing")
         self.ignored_writes += 1

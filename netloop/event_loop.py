@@ -11,7 +11,6 @@ import socket
 import stat
 import threading
 import weakref
-from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
@@ -27,6 +26,7 @@ from netloop._sockets import SocketOperations
 from netloop._statistics import Statistics
 from netloop._stream import make_stream
 from netloop._subprocess import Subprocesses
+from netloop._tls import TLSProtocol
 from netloop._unavailable import explain
 from netloop._unix import UnixSockets
 from netloop._watch import Watch
@@ -178,7 +178,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
         server: asyncio.AbstractServer | None = None,
         **timeouts: Any,
     ) -> asyncio.Transport:
-        tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        tls = TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
 
@@ -214,7 +214,7 @@ class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subproc
             handshake = self.create_future()
             # A failed handshake closes the connection and is nobody's exception to retrieve.
             handshake.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return sslproto.SSLProtocol(self, protocol_factory(), sslcontext, handshake, server_side=True, **timeouts)
+            return TLSProtocol(self, protocol_factory(), sslcontext, handshake, server_side=True, **timeouts)
 
         return factory
 

@@ -64,16 +64,12 @@ class Expectation(NamedTuple):
     reason: str
 
 
-_TURNS = "counts the turns from close_clients() to connection_lost(): the ring needs one more, to cancel and to close"
-
 EXPECTED_FAILURES = (
     Expectation(
         "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher",
         ((3, 11), (3, 12), (3, 13)),
         "netloop needs no child watcher, so one that is not active is no obstacle",
     ),
-    Expectation("test_server.TestServer2.test_close_clients", ((3, 13),), _TURNS),
-    Expectation("test_server.TestServer2.test_abort_clients", ((3, 13),), _TURNS),
 )
 
 

@@ -1,0 +1,34 @@
+"""asyncio's TLS over netloop's transports."""
+
+from __future__ import annotations
+
+from asyncio import sslproto
+
+__all__ = ["TLSProtocol"]
+
+
+class TLSProtocol(sslproto.SSLProtocol):
+    """The protocol between a connection and the application's own, which speaks TLS.
+
+    asyncio only schedules the application's connection_lost(). A writer that comes before it in the ready queue, and
+    waits only when it is paused, would go on writing for ever, because nothing it writes is refused. So it is paused.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection below has come to its end; see asyncio.BaseProtocol.connection_lost."""
+        if self._app_state is sslproto.AppProtocolState.STATE_CON_MADE and not self._app_writing_paused:
+            self._app_writing_paused = True
+            try:
+                self._app_protocol.pause_writing()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._loop.call_exception_handler(
+                    {
+                        "message": "protocol.pause_writing() failed",
+                        "exception": error,
+                        "transport": self._app_transport,
+                        "protocol": self,
+                    }
+                )
+        super().connection_lost(exc)
