@@ -1,0 +1,59 @@
+"""What a run is to measure: which contenders in which rows, and why others are left out."""
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness import wrk
+from harness.contenders import Availability, Contender
+from harness.rows import Row, too_many
+
+#: What a measurement takes beside its windows: starting the server, connecting, ending (seconds).
+OVERHEAD = 0.7
+
+
+@dataclass
+class Plan:
+    """``cells`` holds the contenders of each row; ``omitted`` says why rows are left out."""
+
+    cells: dict[Row, list[Contender]] = field(default_factory=dict)
+    omitted: dict[str, str] = field(default_factory=dict)
+
+    def count(self) -> int:
+        """How many measurements one repeat has."""
+        return sum(map(len, self.cells.values()))
+
+    def seconds(self, repeats: int, window: float, trace_window: float | None) -> float:
+        """Estimate how long a run takes, in seconds; tracing where ``trace_window`` is given."""
+        traced = sum(len(able) for row, able in self.cells.items() if row.program.driver == "load")
+        traces = 0.0 if trace_window is None else traced * (trace_window + OVERHEAD + 0.3)
+        return self.count() * repeats * (window + OVERHEAD) + traces
+
+
+def omission(row: Row) -> str | None:
+    """Return why a row cannot be measured here by anybody, or None."""
+    missing = [name for name in row.program.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed"
+    if row.program.driver == "wrk" and (reason := wrk.unavailable()) is not None:
+        return reason
+    return too_many(row)
+
+
+def make(
+    rows: Iterable[Row],
+    contenders: Iterable[Contender],
+    available: dict[str, Availability],
+    only_in: dict[str, tuple[Row, ...]],
+) -> Plan:
+    """Return the plan for these rows and contenders; those named in ``only_in`` are measured in its rows only."""
+    plan = Plan()
+    running = [contender for contender in contenders if available[contender.name].version is not None]
+    for row in rows:
+        if (reason := omission(row)) is not None:
+            plan.omitted[row.name] = reason
+            continue
+        able = [one for one in running if one.runs(row) and row in only_in.get(one.name, (row,))]
+        if able:
+            plan.cells[row] = able
+    return plan
