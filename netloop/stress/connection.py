@@ -13,8 +13,8 @@ _REQUEST: Final = b"GET / HTTP/1.1\r\nHost: netloop\r\n\r\n"
 _BODY: Final = b"Hello, world"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _STATUS: Final = b"HTTP/1.1 200 "
-#: More than two sockets' small buffers and a transport's high-water mark together.
-SLOW_PAYLOAD: Final = bytes(range(256)) * 1024
+#: More than a server may take before it stops receiving; all connections share these bytes.
+SLOW_PAYLOAD: Final = bytes(range(256)) * 2048
 
 
 class Owner(Protocol):

@@ -69,16 +69,24 @@ class Fleet:
         return "127.0.0.1", port
 
     def _start_clients(self, address: tuple[str, int]) -> None:
-        count = max(1, math.ceil(self._most_connections() / self.options.per_client))
-        for number in range(count):
+        for number in range(self._clients_needed()):
             arguments = ["--host", address[0], "--port", str(address[1]), "--server", self.options.server]
             arguments += ["--number", str(number), "--concurrency", str(self.options.concurrency)]
             self.clients.append(Process("netloop.stress.client", arguments))
         self._events(self.clients, "ready", "starting the clients")
 
-    def _most_connections(self) -> int:
-        extra = self.options.burst if self.options.scenario == "slow" else 0
-        return self.options.connections + extra
+    @property
+    def _has_driver(self) -> bool:
+        # Where some connections do something at once, the others are driven by a client that has no part in it, so
+        # that what is measured is the server and not a busy client.
+        return self.options.scenario in ("close", "slow")
+
+    def _clients_needed(self) -> int:
+        slow = self.options.burst if self.options.scenario == "slow" else 0
+        if not self._has_driver:
+            return max(1, math.ceil(self.options.connections / self.options.per_client))
+        rest = self.options.connections - self.options.active + slow
+        return 1 + max(1, math.ceil(rest / self.options.per_client))
 
     def _events(self, processes: list[Process], event: str, what: str) -> list[dict[str, Any]]:
         """Wait until each of these has sent an event of that kind."""
@@ -95,10 +103,13 @@ class Fleet:
 
     # Asking -------------------------------------------------------------------------------------------------------
 
-    def shares(self, total: int) -> list[int]:
-        """Split a number evenly over the clients."""
-        each, rest = divmod(total, len(self.clients))
-        return [each + (index < rest) for index in range(len(self.clients))]
+    def shares(self, total: int, driven: int = 0) -> list[int]:
+        """Split a number over the clients: evenly, or, where one of them drives the others' connections, so many of
+        them to that one and the rest evenly to the others.
+        """
+        if self._has_driver:
+            return [driven, *_split(total - driven, len(self.clients) - 1)]
+        return _split(total, len(self.clients))
 
     def begin(self, do: str, counts: list[int] | None = None, **arguments: Any) -> list[int]:
         """Have all clients do something, each with its own ``count`` if there are several; return their numbers."""
@@ -187,3 +198,8 @@ class Fleet:
         if share is None:
             share = now_open / target if target else 0.0
         self._show(f"{what}: {now_open:,} connections open, {failed:,} failures", share)
+
+
+def _split(total: int, parts: int) -> list[int]:
+    each, rest = divmod(total, parts)
+    return [each + (index < rest) for index in range(parts)]

@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     add("--workers", type=_between(1, 256), default=1, metavar="W", help="own server processes on one port (default 1)")
     add("--address", type=_address, metavar="HOST:PORT", help="a running server to connect to, instead of own ones")
     add("--server", choices=("echo", "aiohttp"), default="echo", help="what the server is (default echo)")
-    add("--active", default="1%", metavar="SHARE", help="connections to drive: a share such as 1%%, or a number (1%%)")
+    add("--active", default="1%", metavar="SHARE", help="connections to drive: a share, or a number (1%%)")
     add("--pause", type=_seconds, default=0.1, metavar="S", help="an active one sends this often at most (default 0.1)")
     add("--seconds", type=_seconds, default=10.0, metavar="S", help="of traffic (default 10)")
     add("--burst", type=_between(1, _MOST), metavar="N", help="close, slow: how many connections (default 10,000)")
@@ -99,16 +99,19 @@ def parse(arguments: Sequence[str] | None) -> Options:
     found = parser.parse_args(arguments)
     if found.server == "aiohttp" and found.scenario == "slow":
         parser.error("the slow readers need an echo server")
-    burst = found.burst or min(10_000, found.connections)
-    if found.scenario == "close" and burst > found.connections:
-        parser.error(f"of {found.connections} connections {burst} cannot close: --burst")
+    active = _active(found.active, found.connections)
+    burst = found.burst or max(1, min(10_000, found.connections - active))
+    if found.scenario == "close" and burst > found.connections - active:
+        parser.error(f"of {found.connections} connections, {active} of them active, {burst} cannot close: --burst")
+    if found.scenario in ("close", "slow") and not active:
+        parser.error(f"--scenario {found.scenario} is about those that go on: --active must not be 0")
     return Options(
         scenario=found.scenario,
         connections=found.connections,
         workers=found.workers,
         address=found.address,
         server=found.server,
-        active=_active(found.active, found.connections),
+        active=active,
         pause=found.pause,
         seconds=found.seconds,
         burst=burst,

@@ -16,8 +16,9 @@ __all__ = ["QUANTILES", "RUN", "Line", "Outcome"]
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 _KIB: Final = 1024
 _MIB: Final = 1024 * 1024
-#: What a server may hold in user space for a peer that does not read: the transport's high-water mark and two pieces.
-_SLOW_BOUND: Final = 256 * _KIB
+#: What a server may hold in user space for a peer that does not read: the high-water mark of asyncio's transports and
+#: two pieces of the largest size, of the half a mebibyte that the peer sends.
+_SLOW_BOUND: Final = (64 + 2 * 128) * _KIB
 #: By how much memory may differ after churn; allocators keep some for themselves.
 _CHURN_SLACK: Final = 4 * _MIB
 _IDLE_SECONDS: Final = 3.0
@@ -55,7 +56,7 @@ def _connect(fleet: Fleet, outcome: Outcome, count: int) -> Snapshot:
     """Open the connections to hold; return how the machine was before."""
     before = fleet.snapshot()
     began = time.monotonic()
-    answers = fleet.ask("connect", "connecting", fleet.shares(count), target=count)
+    answers = fleet.ask("connect", "connecting", fleet.shares(count, fleet.options.active), target=count)
     seconds = time.monotonic() - began
     held = sum(answer["open"] for answer in answers)
     outcome.add("connections held", f"{held:,} of {count:,}", held == count)
@@ -98,7 +99,7 @@ def _add_latencies(fleet: Fleet, outcome: Outcome, phase: str, seconds: float) -
 def _drive(fleet: Fleet, outcome: Outcome, phase: str, seconds: float) -> Histogram:
     """Begin to drive the active connections, let them warm up, and measure."""
     options = fleet.options
-    fleet.ask("drive", "beginning to drive", fleet.shares(options.active), pause=options.pause)
+    fleet.ask("drive", "beginning to drive", fleet.shares(options.active, options.active), pause=options.pause)
     fleet.watch(min(1.0, seconds / 4), "warming up")
     fleet.window()
     return _measure(fleet, outcome, phase, seconds)
