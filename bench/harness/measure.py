@@ -65,7 +65,7 @@ def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
         after = server.memory()
     finally:
         held.close()
-    return {"pss_mib": after, "connection_kib": (after - before) * 1024 / row.connections}
+    return {"pss_mib": after, "connection_kib": max(0.0, after - before) * 1024 / row.connections}
 
 
 def _figures(window: Window) -> dict[str, float]:

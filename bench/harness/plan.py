@@ -8,8 +8,9 @@ from harness import wrk
 from harness.contenders import Availability, Contender
 from harness.rows import Row, too_many
 
-#: What a measurement takes beside its windows: starting the server, connecting, ending (seconds).
-OVERHEAD = 0.7
+#: What a measurement takes beside its windows, roughly, in seconds: starting and ending the processes, each connection,
+#: and each byte of the messages that every connection exchanges before and after its window; tracing needs time too.
+_START, _PER_CONNECTION, _PER_BYTE, _ATTACH = 0.12, 1e-4, 1e-9, 0.3
 
 
 @dataclass
@@ -25,9 +26,14 @@ class Plan:
 
     def seconds(self, repeats: int, window: float, trace_window: float | None) -> float:
         """Estimate how long a run takes, in seconds; tracing where ``trace_window`` is given."""
-        traced = sum(len(able) for row, able in self.cells.items() if row.program.driver == "load")
-        traces = 0.0 if trace_window is None else traced * (trace_window + OVERHEAD + 0.3)
-        return self.count() * repeats * (window + OVERHEAD) + traces
+        total = 0.0
+        for row, able in self.cells.items():
+            overhead = _START + row.connections * (_PER_CONNECTION + 2 * row.size * row.depth * _PER_BYTE)
+            once = 0.0
+            if row.program.driver == "load" and trace_window is not None:
+                once = trace_window + overhead + _ATTACH
+            total += len(able) * (repeats * (window + overhead) + once)
+        return total
 
 
 def omission(row: Row) -> str | None:

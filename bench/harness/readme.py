@@ -1,10 +1,12 @@
 """Writing a run's figures into README.md and bench/README.md, each between two marks."""
 
+import textwrap
 from pathlib import Path
 
 from harness.errors import BenchError
 from harness.markdown import markdown
 from harness.report import Report
+from harness.rows import PEERS
 from harness.tables import ratio_text
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -28,16 +30,15 @@ def replace(text: str, new: str, name: str) -> str:
 def overview(report: Report) -> str:
     """Return the short table of the project's README: netloop's ratios to uvloop and asyncio in each row."""
     place, settings = report.environment, report.settings
-    lines = [
+    kernel = ".".join(place["kernel"].split(".")[:2])
+    text = (
         "Server CPU per message, request or operation (idle connections: user-space memory of each) as a ratio; less "
-        "than 1 is better.",
-        f"Medians and quartiles of {settings['repeats']} interleaved repeats, {place['cpus']} CPUs, {place['kernel']}, "
-        f"{place['python']} ([method and the whole run](bench/README.md)):",
-        "",
-        "| row | ratio to uvloop | ratio to asyncio |",
-        "|---|---|---|",
-    ]
-    for row in report.rows:
+        f"than 1 is better. Medians and quartiles of {settings['repeats']} interleaved repeats, {place['cpus']} CPUs, "
+        f"{kernel}, {place['python']} ([method and the whole run](bench/README.md)):"
+    )
+    heads = ["| row | ratio to uvloop | ratio to asyncio |", "|---|---|---|"]
+    lines = [*textwrap.wrap(text, 120, break_on_hyphens=False), "", *heads]
+    for row in (row for row in report.rows if row in PEERS):
         figure = "connection_kib" if row.program.driver == "idle" else "cpu_us"
         ratios = [ratio_text(report, row, "netloop", baseline, figure) for baseline in ("uvloop", "asyncio")]
         lines.append(f"| {row.label} | {ratios[0]} | {ratios[1]} |")

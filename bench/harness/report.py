@@ -112,7 +112,8 @@ class Report:
 def _outcome(document: dict[str, Any]) -> Outcome:
     traces = {}
     for trace in document["traces"]:
-        traces[trace.pop("row"), trace.pop("contender")] = Trace(**trace)
+        cell = trace["row"], trace["contender"]
+        traces[cell] = Trace(trace["per_message"], trace["by_name"], trace["reason"])
     return Outcome(
         samples=[Sample(**sample) for sample in document["samples"]],
         traces=traces,

@@ -96,14 +96,15 @@ QUICK = _rows(
 
 FULL = (
     *_echo(("protocol", "buffered", "streams", "sock")),
-    *_rows("upload:10x256k@4 download:10x256k@4 churn:50x64 broadcast:1000x64 broadcast:1000x1k udp:100x64 udp:100x1k"),
+    *_rows("upload:10x256k@4 download:10x256k@4 churn:50x64 broadcast:1000x64 broadcast:1000x1k udp:100x64 udp:50x1k"),
     *_rows("aiohttp:1 aiohttp:100 wrk:100 json:100 static:100x10k static:10x1m static:4x100m tls:100 fastapi:100"),
     *_rows("websocket:100x64 websocket:100x16k wsbroadcast:1000x64"),
     *_rows("call_soon call_soon_threadsafe call_later task_switch subprocess"),
     *_rows("idle:100 idle:1000 idle:10000"),
 )
 
-#: The rows of the full profile that every peer is measured in; the others compare netloop, uvloop and asyncio.
+#: The rows of the full profile that every peer is measured in, and that the project's README shows; in the others
+#: netloop, uvloop and asyncio are compared.
 PEERS = _rows(
     "protocol:1x64 protocol:10x64 protocol:100x64 protocol:1000x64 protocol:100x1k protocol:100x16k protocol:10x128k "
     "protocol:100x128k buffered:100x1k streams:100x64 sock:100x64 churn:50x64 broadcast:1000x64 udp:100x64 aiohttp:100 "

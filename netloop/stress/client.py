@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import os
 import socket
 import sys
 import time
@@ -192,7 +193,8 @@ class Client:
             await loop.create_connection(lambda: connection, sock=sock)
         except OSError as error:
             sock.close()
-            self.failures[f"connect: {error.strerror or type(error).__name__}"] += 1
+            reason = os.strerror(error.errno) if error.errno else f"nothing within {_CONNECT_SECONDS:g} s"
+            self.failures[f"connect: {reason}"] += 1
             return None
         self._open[connection] = None
         return connection

@@ -77,14 +77,14 @@ def parse(arguments: Sequence[str] | None) -> Options:
     """Read the command line after ``stress``."""
     parser = argparse.ArgumentParser(
         prog="python -m netloop stress",
-        description="Hold many connections to an echo or aiohttp server, drive some of them, and report what they cost.",
+        description="Hold many connections to an echo or aiohttp server, drive some, and report what they cost.",
         epilog="hold: only that. close: many close at once while others go on. slow: many send and do not read, while "
         "others go on. churn: connections come and go, and nothing may be left of them.",
     )
     add = parser.add_argument
     add("--scenario", choices=SCENARIOS, default="hold", help="what happens (default hold; explained below)")
     add("--connections", type=_between(1, _MOST), default=10_000, metavar="N", help="to hold (default 10,000)")
-    add("--workers", type=_between(1, 256), default=1, metavar="W", help="own server processes on one port (default 1)")
+    add("--workers", type=_between(1, 256), default=1, metavar="W", help="own servers on one port (default 1)")
     add("--address", type=_address, metavar="HOST:PORT", help="a running server to connect to, instead of own ones")
     add("--server", choices=("echo", "aiohttp"), default="echo", help="what the server is (default echo)")
     add("--active", default="1%", metavar="SHARE", help="connections to drive: a share, or a number (1%%)")
