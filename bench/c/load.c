@@ -48,19 +48,6 @@ static void make_messages(struct load *load)
     load->reply_size = load->reply.bytes != NULL ? load->reply.length : load->message_size;
 }
 
-static void open_all(struct load *load)
-{
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (load->epoll < 0)
-        fail(errno, "cannot create an epoll instance");
-    for (unsigned number = 0; number < load->options->connections; number++) {
-        client_open(load, &load->clients[number], number);
-        /* A server that is not there or has stopped accepting will not take the next thousand either. */
-        if (load->clients[number].failed)
-            break;
-    }
-}
-
 static void turn(struct load *load, uint64_t deadline)
 {
     struct epoll_event events[EVENTS_PER_TURN];
@@ -113,7 +100,24 @@ static void exchange_first(struct load *load)
 {
     run_for(load, 0.0);
     drain(load);
-    load->broadcasting = load->options->broadcast;
+}
+
+static void open_all(struct load *load)
+{
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (load->epoll < 0)
+        fail(errno, "cannot create an epoll instance");
+    for (unsigned number = 0; number < load->options->connections; number++) {
+        client_open(load, &load->clients[number], number);
+        /* A server that is not there or has stopped accepting will not take the next thousand either. */
+        if (load->clients[number].failed)
+            break;
+        if (!load->options->in_turn)
+            continue;
+        load->sending = true;
+        client_fill(load, &load->clients[number]);
+        drain(load);
+    }
 }
 
 static void wait_for_line(void)
@@ -186,8 +190,11 @@ int main(int argc, char **argv)
     allocate(&load);
     open_all(&load);
     if (load_errors_total(&load.errors) == 0) {
-        exchange_first(&load);
-        run_for(&load, options.warmup);
+        if (!options.in_turn)
+            exchange_first(&load);
+        load.broadcasting = options.broadcast;
+        if (options.warmup > 0.0)
+            run_for(&load, options.warmup);
         if (options.gate)
             measure_gated(&load, &window, &latency);
         else

@@ -27,6 +27,7 @@ struct load_options {
     bool udp;
     bool churn;
     bool broadcast;
+    bool in_turn;
     bool gate;
 };
 

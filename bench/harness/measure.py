@@ -1,5 +1,6 @@
 """One measurement: a fresh process, one window, a handful of figures."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from harness import load, micro, wrk
@@ -34,7 +35,7 @@ def measure(contender: Contender, row: Row, repeat: int, settings: Settings) -> 
         BenchError: the server or the load failed, or a reply was wrong.
     """
     if row.program.driver == "micro":
-        return Sample(contender.name, row.name, repeat, micro.measure(contender, row, settings))
+        return Sample(contender.name, row.name, repeat, _rounded(micro.measure(contender, row, settings)))
     with Server(contender.command(row, settings), contender.environment, settings.server_cpu) as server:
         try:
             figures, distribution = _drive(server, row, settings)
@@ -43,7 +44,12 @@ def measure(contender: Contender, row: Row, repeat: int, settings: Settings) -> 
         if (complaint := server.complaint()) is not None:
             raise BenchError(complaint)
         figures["peak_rss_mib"] = server.peak_memory()
-    return Sample(contender.name, row.name, repeat, figures, distribution)
+    return Sample(contender.name, row.name, repeat, _rounded(figures), distribution)
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    """Keep six digits, which is more than any measurement gives, and leaves results that people can read."""
+    return {name: float(f"{value:.6g}") for name, value in figures.items()}
 
 
 def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, float], list[list[float]]]:
@@ -59,7 +65,8 @@ def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, floa
 def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
     """Open connections that have exchanged one message each, and see what they take in the server's user space."""
     before = server.memory()
-    held = GatedLoad(server, row, settings, settings.seconds)
+    # Without traffic for a warm-up: that would be a burst on all connections, and its memory not that of idle ones.
+    held = GatedLoad(server, row, dataclasses.replace(settings, warmup=0.0), settings.seconds)
     try:
         held.wait_until_ready()
         after = server.memory()

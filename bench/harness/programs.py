@@ -42,7 +42,9 @@ PROGRAMS = {
     "websocket": Program("aiohttp_app.py", "aiohttp websocket echo", needs=("aiohttp",)),
     "wsbroadcast": Program("aiohttp_app.py", "aiohttp websocket broadcast", flags=("--broadcast",), needs=("aiohttp",)),
     "fastapi": Program("fastapi_hello.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
-    "idle": Program("echo_protocol.py", "idle connections", COUNTED, driver="idle", c_servers=True),
+    "idle": Program(
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=True
+    ),
     "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
     "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),
     "call_later": Program("micro.py", "call_later and cancel", BARE, driver="micro"),
