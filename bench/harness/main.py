@@ -17,6 +17,7 @@ from harness.schedule import Schedule
 from harness.settings import Settings, choose_cpus
 from harness.terminal import show
 
+_NO_BUDGET = 86400.0
 PACKAGES = ("aiohttp", "fastapi", "uvicorn", "httptools")
 
 
@@ -35,6 +36,13 @@ def _cpus(options: argparse.Namespace) -> tuple[int | None, int | None]:
     return chosen
 
 
+def _named(options: argparse.Namespace) -> bool:
+    """Whether somebody says what to measure. Then all loops run in all rows, and it takes as long as it takes; a
+    profile measures its peers in some rows only, and within its budget.
+    """
+    return options.loops is not None or options.rows is not None
+
+
 def _settings(options: argparse.Namespace, scratch: Path) -> Settings:
     profile = PROFILES[options.profile]
     server_cpu, load_cpu = _cpus(options)
@@ -45,7 +53,7 @@ def _settings(options: argparse.Namespace, scratch: Path) -> Settings:
         seconds=options.seconds or profile.seconds,
         warmup=options.warmup or profile.warmup,
         trace_seconds=profile.trace_seconds,
-        budget=options.budget or profile.budget,
+        budget=options.budget or (_NO_BUDGET if _named(options) else profile.budget),
         server_cpu=server_cpu,
         load_cpu=load_cpu,
         seed=options.seed,
@@ -55,12 +63,10 @@ def _settings(options: argparse.Namespace, scratch: Path) -> Settings:
 
 def _plan(options: argparse.Namespace, settings: Settings) -> tuple[plan.Plan, dict[str, contenders.Availability]]:
     profile = PROFILES[options.profile]
-    # Rows or loops that somebody names are measured all with all; a profile measures its peers in some rows only.
-    named = options.loops is not None or options.rows is not None
     names = options.loops or (*profile.loops, *profile.peers)
     wanted = [contenders.ALL[name] for name in dict.fromkeys(names)]
     available = {contender.name: contenders.check(contender, settings) for contender in wanted}
-    only_in = {} if named else dict.fromkeys(profile.peers, rows.PEERS)
+    only_in = {} if _named(options) else dict.fromkeys(profile.peers, rows.PEERS)
     made = plan.make(rows.select(options.rows, profile.rows), wanted, available, only_in)
     if not made.cells:
         reasons = [f"{name}: {found.reason}" for name, found in available.items() if found.version is None]

@@ -65,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
     add("--repeats", type=_repeats, metavar="N", help="visits of every row (quick 3, full 4)")
     add("--seconds", type=_positive, metavar="S", help="length of a measured window (quick 0.3, full 0.5)")
     add("--warmup", type=_positive, metavar="S", help="checked but uncounted traffic before it (0.1)")
-    add("--budget", type=_positive, metavar="S", help="begin no measurement after this time (quick 165, full 2340)")
+    add(
+        "--budget",
+        type=_positive,
+        metavar="S",
+        help="begin no measurement after this time (quick 165, full 2340; none for chosen rows or loops)",
+    )
     add("--no-trace", action="store_true", help="do not count system calls")
     add("--server-cpu", type=int, metavar="CPU", help="CPU for the server (default: the last one allowed)")
     add("--load-cpu", type=int, metavar="CPU", help="CPU for the load (default: the last but one)")

@@ -182,6 +182,15 @@ class Fleet:
         answers = self._events(self.servers, "statistics", "asking the servers for their counters")
         return [{name: answer[name] for name in _COUNTERS} for answer in answers]
 
+    def resting(self) -> list[dict[str, int]]:
+        """The servers' counters when they have stopped changing: servers accept and close later than clients do."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        found: list[dict[str, int]] = []
+        while (now := self.counters()) != found and time.monotonic() < deadline:
+            found = now
+            self.watch(0.3, "waiting for the servers to come to rest")
+        return now
+
     def settle(self, expected: list[dict[str, int]]) -> list[dict[str, int]]:
         """Wait until the servers' counters are as expected, but not for ever; return what they are."""
         deadline = time.monotonic() + _SETTLE_SECONDS

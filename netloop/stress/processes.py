@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -108,15 +107,13 @@ class Process:
 
     def finish(self) -> int:
         """Have the child end by closing its input; by force if it does not. Returns its exit status."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
         try:
-            return self._process.wait(_STOP_SECONDS)
+            # Reads on until the end: a child that still has something to say must not find nobody listening.
+            self._process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+            self._process.communicate()
+        return self._process.returncode
 
     def close(self) -> None:
         """End the child and forget what it wrote."""

@@ -27,7 +27,8 @@ def show(outcome: Outcome, options: Options) -> None:
     rows += [(f"failed: {reason}", f"{count:,}", "bad") for reason, count in sorted(outcome.failures.items())]
     if not outcome.failures:
         rows.append(("failures", "0", "good"))
-    where = "{}:{}".format(*options.address) if options.address else f"{options.workers} own servers"
+    servers = "a server of our own" if options.workers == 1 else f"{options.workers} servers of our own"
+    where = "{}:{}".format(*options.address) if options.address else servers
     title = f"Scenario {options.scenario}: {options.connections:,} connections to {where} ({options.server})"
     styles = {"good": "green", "bad": "red"}
     show_table(title, ("what", "measured", ""), rows, stream=sys.stdout, styles=styles)

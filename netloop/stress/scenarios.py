@@ -193,7 +193,7 @@ def _churn(fleet: Fleet, outcome: Outcome) -> None:
     warm = min(_WARM_SECONDS, options.seconds / 2)
     fleet.finish(fleet.begin("churn", seconds=warm, concurrency=options.concurrency), "warming up", warm + 60)
     fleet.window()
-    at_rest, before = fleet.counters(), fleet.snapshot()
+    at_rest, before = fleet.resting(), fleet.snapshot()
     pending = fleet.begin("churn", seconds=options.seconds, concurrency=options.concurrency)
     answers = fleet.finish(pending, "connecting, asking, closing", options.seconds + 60)
     found = fleet.settle(at_rest)
