@@ -17,14 +17,16 @@ QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 _KIB: Final = 1024
 _MIB: Final = 1024 * 1024
 #: What a server may hold in user space for a peer that does not read: the high-water mark of asyncio's transports and
-#: two pieces of the largest size, of the half a mebibyte that the peer sends.
-_SLOW_BOUND: Final = (64 + 2 * 128) * _KIB
+#: two pieces of the largest size, and a quarter of that lost between blocks, of the half mebibyte that the peer sends.
+_SLOW_BOUND: Final = (64 + 2 * 128) * _KIB * 5 // 4
 #: What a server may need beside that, whatever their number: receive buffers, and what the allocator keeps.
 _SLOW_SLACK: Final = 32 * _MIB
 #: By how much memory may differ after churn; allocators keep some for themselves.
 _CHURN_SLACK: Final = 4 * _MIB
 _IDLE_SECONDS: Final = 3.0
 _WARM_SECONDS: Final = 3.0
+_FILL_SECONDS: Final = 30.0
+_FILL_STEP_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,7 @@ def _slow(fleet: Fleet, outcome: Outcome) -> None:
     _drive(fleet, outcome, "before", options.seconds / 2)
     before = fleet.snapshot()
     fleet.ask("slow", "opening slow readers", fleet.shares(options.burst), target=options.connections + options.burst)
-    fleet.watch(min(2.0, options.seconds), "filling their buffers")
-    fleet.window()
+    _fill(fleet, outcome)
     _measure(fleet, outcome, f"with {options.burst:,} slow readers", options.seconds / 2)
     after = fleet.snapshot()
     if fleet.servers:
@@ -183,6 +184,19 @@ def _slow(fleet: Fleet, outcome: Outcome) -> None:
     slowest = max(answer["seconds"] for answer in answers)
     outcome.add("slow readers that got everything", f"{complete:,}, in {slowest:.2f} s", complete == options.burst)
     _leave(fleet, outcome, rest)
+
+
+def _fill(fleet: Fleet, outcome: Outcome) -> None:
+    """Wait until the slow readers' bytes have gone as far as they go, which takes a while with many of them."""
+    began, last = time.monotonic(), -1
+    while time.monotonic() - began < _FILL_SECONDS:
+        fleet.watch(_FILL_STEP_SECONDS, "filling their buffers")
+        state = fleet.snapshot()
+        held = state.server_memory + state.socket_buffers
+        if last >= 0 and abs(held - last) <= max(held // 200, _MIB):
+            break
+        last = held
+    _add_latencies(fleet, outcome, "while their buffers fill", time.monotonic() - began)
 
 
 def _churn(fleet: Fleet, outcome: Outcome) -> None:
