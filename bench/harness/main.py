@@ -82,7 +82,7 @@ def _list(made: plan.Plan, settings: Settings) -> None:
         print(f"{name:24} left out: {reason}")
     window, traces = settings.seconds + settings.warmup, settings.warmup + settings.trace_seconds
     seconds = made.seconds(settings.repeats, window, traces if settings.tracing else None)
-    print(f"{Schedule.steps(made, settings)} measurements, about {max(1, round(seconds / 60))} minutes")
+    print(f"{Schedule.steps(made, settings)} measurements, about {max(1, round(seconds / 60))} min")
 
 
 def _run(options: argparse.Namespace, scratch: Path) -> Report | None:

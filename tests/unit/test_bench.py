@@ -19,6 +19,9 @@ from harness.tables import comparison, details
 from harness.targets import TARGETS, Verdict, best_peer, judge
 from harness.trace import Trace, parse_summary
 
+import netloop
+from netloop import _bench
+
 ROW = Row("protocol", 100, 64)
 
 
@@ -173,3 +176,11 @@ def test_what_wrk_and_strace_report_is_read() -> None:
         wrk.parse(text + "  Socket errors: connect 0, read 3, write 0, timeout 0\n")
     lines = [" 60.00 0.000100 1 100 10 read", " 40.00 0.000050 1 50 write", "100.00 0.000150 1 150 10 total"]
     assert parse_summary("\n".join(lines)) == {"read": 100, "write": 50}
+
+
+def test_a_package_without_the_benchmark_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(netloop, "__path__", [str(tmp_path / "netloop")])
+    assert _bench.main([]) == 2
+    assert "pip install 'netloop[bench]'" in capsys.readouterr().err
