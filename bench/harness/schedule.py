@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from harness.contenders import Contender
 from harness.errors import BenchError
 from harness.measure import Sample, measure
-from harness.plan import Plan
+from harness.plan import Plan, traced
 from harness.progress import Progress
 from harness.rows import Row
 from harness.settings import Settings
@@ -47,14 +47,9 @@ class Schedule:
         self._outcome = Outcome()
 
     @staticmethod
-    def traced(row: Row) -> bool:
-        """Whether system calls are counted in a row."""
-        return row.program.driver == "load"
-
-    @classmethod
-    def steps(cls, plan: Plan, settings: Settings) -> int:
+    def steps(plan: Plan, settings: Settings) -> int:
         """Return how many measurements there will be."""
-        traces = sum(len(able) for row, able in plan.cells.items() if settings.tracing and cls.traced(row))
+        traces = sum(len(able) for row, able in plan.cells.items() if settings.tracing and traced(row))
         return plan.count() * settings.repeats + traces
 
     def run(self) -> Outcome:
@@ -93,7 +88,7 @@ class Schedule:
 
     def _trace_all(self) -> None:
         for row, able in self._cells.items():
-            for contender in able if self.traced(row) else ():
+            for contender in able if traced(row) else ():
                 self._begin(f"system calls: {row.name} on {contender.name}")
                 if (row.name, contender.name) not in self._outcome.failures:
                     self._outcome.traces[row.name, contender.name] = trace(contender, row, self._settings)
