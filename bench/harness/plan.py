@@ -39,7 +39,7 @@ class Plan:
 
 
 def traced(row: Row) -> bool:
-    """Whether system calls are counted in a row. Under strace the last message of every connection must still come back,
+    """Whether system calls are counted in a row. Under strace the last message of every connection must come back,
     which takes many seconds where that is much, and fewer connections tell as well.
     """
     return row.program.driver == "load" and row.connections * row.size <= TRACED_BYTES
