@@ -1,4 +1,4 @@
-"""Run the benchmark: ``python bench/run.py --profile quick``. See README.md beside this file."""
+"""Run the benchmark: ``python bench/run.py``, the same as ``python -m netloop bench``. README.md tells more."""
 
 import sys
 

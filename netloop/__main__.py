@@ -1,4 +1,4 @@
-"""The command line: ``python -m netloop doctor``, ``demo`` or ``serve``."""
+"""The command line: ``python -m netloop doctor``, ``demo``, ``serve``, ``bench`` or ``stress``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _COMMANDS: Final = {
     "doctor": ("netloop.doctor", "show what this kernel and container offer; exits 1 when the loop cannot run"),
     "demo": ("netloop.demo", "serve an aiohttp application on netloop, uvloop and asyncio, check and compare them"),
     "serve": ("netloop.serve", "run an existing aiohttp application on netloop"),
+    "bench": ("netloop._bench", "compare loops with each other and with servers in C; needs gcc"),
+    "stress": ("netloop.stress", "hold many thousands of connections, drive some of them, and report what they cost"),
 }
 
 

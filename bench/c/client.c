@@ -1,31 +1,28 @@
 #define _GNU_SOURCE
 #include "client.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "connecting.h"
 #include "fail.h"
 
-#define CONNECT_TIMEOUT_SECONDS 5
 /* A prime, so that neighbouring connections are far apart in the source. */
 #define POSITION_STEP 7919u
 
-void client_close(struct load *load, struct client *client)
+void client_close(struct client *client)
 {
-    if (client->fd < 0)
-        return;
-    close(client->fd);
+    if (client->tls != NULL)
+        tls_close(client->tls);
+    client->tls = NULL;
+    if (client->fd >= 0)
+        close(client->fd);
     client->fd = -1;
-    load->clients_alive--;
 }
 
 void client_fail(struct load *load, struct client *client, enum load_error kind, const char *what, int errnum)
@@ -33,49 +30,37 @@ void client_fail(struct load *load, struct client *client, enum load_error kind,
     unsigned number = (unsigned)(client - load->clients);
     load_errors_add(&load->errors, kind, "connection %u: %s%s%s", number, what, errnum ? ": " : "",
                     errnum ? strerror(errnum) : "");
-    client_close(load, client);
+    client_close(client);
+    if (!client->failed)
+        load->clients_alive--;
+    client->failed = true;
 }
 
-static int connect_to(unsigned port)
+static void connect_and_watch(struct load *load, struct client *client)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    const struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_SECONDS};
-    const struct sockaddr_in address = {.sin_family = AF_INET,
-                                        .sin_port = htons((uint16_t)port),
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    /* The send timeout bounds connect as well (socket(7)). */
-    const int one = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
-        connect(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
-        int reason = errno == EINPROGRESS ? ETIMEDOUT : errno;
-        close(fd);
-        errno = reason;
-        return -1;
+    const char *why;
+    int errnum;
+    if (!connect_client(load, client, &why, &errnum)) {
+        client_fail(load, client, ERROR_CONNECT, why, errnum);
+        return;
     }
-    return fd;
+    client->watches_output = false;
+    client->unreceived = load->reply_size;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, client->fd, &event) < 0)
+        fail(errno, "cannot watch a connection");
 }
 
 void client_open(struct load *load, struct client *client, unsigned number)
 {
-    client->fd = connect_to(load->options->port);
-    if (client->fd < 0) {
-        load_errors_add(&load->errors, ERROR_CONNECT, "connection %u: cannot connect: %s", number, strerror(errno));
-        return;
-    }
     load->clients_alive++;
-    client->unreceived = load->message_size;
-    if (load->options->http_path == NULL) {
+    if (load->reply.bytes == NULL && !load->options->broadcast) {
         client->send_position = (size_t)number * POSITION_STEP % load->source.period;
         client->receive_position = client->send_position;
-    } else if ((client->reply = calloc(1, sizeof *client->reply)) == NULL) {
-        fail(ENOMEM, "cannot allocate the reply buffer of connection %u", number);
     }
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
-    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, client->fd, &event) < 0)
-        fail(errno, "cannot watch connection %u", number);
+    if (load->options->http && (client->reply = calloc(1, sizeof *client->reply)) == NULL)
+        fail(ENOMEM, "cannot allocate the reply buffer of connection %u", number);
+    connect_and_watch(load, client);
 }
 
 static void watch_output(struct load *load, struct client *client, bool wanted)
@@ -92,7 +77,9 @@ static void flush(struct load *load, struct client *client)
 {
     while (client->unsent > 0) {
         size_t run = client->unsent < load->source.period ? client->unsent : load->source.period;
-        ssize_t sent = send(client->fd, load->source.bytes + client->send_position, run, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const char *bytes = load->source.bytes + client->send_position;
+        ssize_t sent =
+            client->tls != NULL ? tls_send(client->tls, bytes, run) : send(client->fd, bytes, run, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && errno == EAGAIN)
@@ -107,17 +94,37 @@ static void flush(struct load *load, struct client *client)
     watch_output(load, client, client->unsent > 0);
 }
 
+static void begin_message(struct load *load, struct client *client, uint64_t now)
+{
+    client->started[client->next_start] = now;
+    client->next_start = (client->next_start + 1) % MAX_DEPTH;
+    client->in_flight++;
+    client->unsent += load->broadcasting ? 0 : load->message_size;
+}
+
 void client_fill(struct load *load, struct client *client)
 {
-    if (client->fd < 0 || !load->sending || client->in_flight >= load->options->depth)
+    if (client->failed || !load->sending || load->broadcasting || client->in_flight >= load->options->depth)
         return;
-    while (client->in_flight < load->options->depth) {
-        client->started[client->next_start] = now_ns();
-        client->next_start = (client->next_start + 1) % MAX_DEPTH;
-        client->in_flight++;
-        client->unsent += load->message_size;
-    }
-    flush(load, client);
+    while (client->in_flight < load->options->depth)
+        begin_message(load, client, now_ns());
+    if (client->fd < 0)
+        connect_and_watch(load, client);
+    if (client->fd >= 0)
+        flush(load, client);
+}
+
+void client_broadcast(struct load *load)
+{
+    if (!load->sending || load->awaited > 0 || load->clients[0].failed)
+        return;
+    uint64_t now = now_ns();
+    for (unsigned number = 0; number < load->options->connections; number++)
+        if (!load->clients[number].failed)
+            begin_message(load, &load->clients[number], now);
+    load->awaited = load->clients_alive;
+    load->clients[0].unsent = load->message_size;
+    flush(load, &load->clients[0]);
 }
 
 static void message_complete(struct load *load, struct client *client)
@@ -126,31 +133,43 @@ static void message_complete(struct load *load, struct client *client)
     histogram_add(&load->latency, now_ns() - client->started[oldest]);
     load->messages++;
     client->in_flight--;
+    client->unreceived = load->reply_size;
+    if (load->options->churn)
+        client_close(client);
+    if (load->broadcasting && --load->awaited == 0)
+        client_broadcast(load);
 }
 
-/* Compare received bytes with the ones that were sent at the same place of the stream. False: the connection failed. */
-static bool check_echo(struct load *load, struct client *client, const char *data, size_t length)
+/* What is to come next: a part of the reply every message has, or of what this connection has sent. */
+static const char *expected_bytes(const struct load *load, const struct client *client)
+{
+    if (load->reply.bytes != NULL)
+        return load->reply.bytes + (load->reply_size - client->unreceived);
+    return load->source.bytes + client->receive_position;
+}
+
+/* Compare received bytes with those that must come. False: the connection failed, or is over. */
+static bool check_bytes(struct load *load, struct client *client, const char *data, size_t length)
 {
     while (length > 0) {
         size_t run = length < client->unreceived ? length : client->unreceived;
-        if (run > load->source.period)
+        if (load->reply.bytes == NULL && run > load->source.period)
             run = load->source.period;
-        if (client->in_flight == 0) {
-            client_fail(load, client, ERROR_MISMATCH, "more bytes came back than were sent", 0);
+        if (client->in_flight == 0 || client->fd < 0) {
+            client_fail(load, client, ERROR_MISMATCH, "more bytes came back than belong to the messages sent", 0);
             return false;
         }
-        if (memcmp(data, load->source.bytes + client->receive_position, run) != 0) {
-            client_fail(load, client, ERROR_MISMATCH, "a byte that came back is not the one that was sent", 0);
+        if (memcmp(data, expected_bytes(load, client), run) != 0) {
+            client_fail(load, client, ERROR_MISMATCH, "a byte that came back is not the one that should", 0);
             return false;
         }
-        client->receive_position = source_advance(&load->source, client->receive_position, run);
+        if (load->reply.bytes == NULL)
+            client->receive_position = source_advance(&load->source, client->receive_position, run);
         client->unreceived -= run;
         data += run;
         length -= run;
-        if (client->unreceived == 0) {
+        if (client->unreceived == 0)
             message_complete(load, client);
-            client->unreceived = load->message_size;
-        }
     }
     return true;
 }
@@ -162,8 +181,7 @@ static bool check_http(struct load *load, struct client *client, const char *dat
             client_fail(load, client, ERROR_HTTP, "bytes came that belong to no request", 0);
             return false;
         }
-        struct http_progress progress =
-            http_reply_take(client->reply, data, length, load->options->expected_body);
+        struct http_progress progress = http_reply_take(client->reply, data, length, &load->reply);
         if (progress.wrong != NULL) {
             client_fail(load, client, ERROR_HTTP, progress.wrong, 0);
             return false;
@@ -176,23 +194,33 @@ static bool check_http(struct load *load, struct client *client, const char *dat
     return true;
 }
 
-/* One receive per event: epoll is level-triggered and comes back while there is more. */
-static void receive(struct load *load, struct client *client)
+/* Receive once and check; false when there is nothing more to receive now. */
+static bool receive_some(struct load *load, struct client *client)
 {
-    ssize_t received = recv(client->fd, load->receive_buffer, RECEIVE_SIZE, MSG_DONTWAIT);
+    ssize_t received = client->tls != NULL ? tls_receive(client->tls, load->receive_buffer, RECEIVE_SIZE)
+                                           : recv(client->fd, load->receive_buffer, RECEIVE_SIZE, 0);
     if (received < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
+        return false;
     if (received <= 0) {
         client_fail(load, client, received == 0 || errno == ECONNRESET ? ERROR_CLOSED : ERROR_IO,
                     received == 0 ? "the server closed the connection" : "receive", received == 0 ? 0 : errno);
-        return;
+        return false;
     }
     load->bytes_received += (uint64_t)received;
-    bool correct = load->options->http_path == NULL
-                       ? check_echo(load, client, load->receive_buffer, (size_t)received)
-                       : check_http(load, client, load->receive_buffer, (size_t)received);
-    if (correct)
-        client_fill(load, client);
+    return load->options->http ? check_http(load, client, load->receive_buffer, (size_t)received)
+                               : check_bytes(load, client, load->receive_buffer, (size_t)received);
+}
+
+/*
+ * One receive per event: epoll is level-triggered and comes back while there is more. Of what libssl has already read
+ * epoll knows nothing, so a TLS connection is read to the end.
+ */
+static void receive(struct load *load, struct client *client)
+{
+    bool more = receive_some(load, client);
+    while (more && client->tls != NULL)
+        more = receive_some(load, client);
+    client_fill(load, client);
 }
 
 void client_ready(struct load *load, struct client *client, uint32_t events)

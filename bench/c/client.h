@@ -6,16 +6,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "file_bytes.h"
 #include "histogram.h"
 #include "http_reply.h"
 #include "load_errors.h"
 #include "load_options.h"
 #include "stream_source.h"
+#include "tls.h"
 
 #define RECEIVE_SIZE (256u << 10)
 
 struct client {
-    int fd; /* -1 once the connection has failed */
+    int fd; /* -1 once the connection has failed, and between two connections of a churning client */
+    bool failed;
     bool watches_output;
     unsigned in_flight;   /* messages begun whose reply is not complete */
     unsigned next_start;  /* index in `started` of the next message begun */
@@ -23,7 +26,8 @@ struct client {
     size_t unreceived;    /* bytes still to come of the oldest reply (echo) */
     size_t send_position; /* positions in the stream source */
     size_t receive_position;
-    struct http_reply *reply;     /* HTTP only */
+    struct http_reply *reply;    /* HTTP only */
+    struct tls *tls;             /* TLS only */
     uint64_t started[MAX_DEPTH]; /* when each message under way was begun, a ring */
 };
 
@@ -31,10 +35,16 @@ struct client {
 struct load {
     const struct load_options *options;
     struct stream_source source;
-    size_t message_size; /* bytes sent per message */
+    struct file_bytes reply;   /* what every reply must be; no bytes: what was sent */
+    struct file_bytes upgrade; /* what opens every connection; no bytes: nothing */
+    size_t message_size;       /* bytes sent per message */
+    size_t reply_size;         /* bytes of its reply (HTTP: unused) */
     int epoll;
     bool sending; /* begin a new message when one is complete */
-    unsigned clients_alive;
+    bool broadcasting;       /* the first client sends, all receive */
+    unsigned awaited;        /* when broadcasting: clients that have not had the message yet */
+    unsigned clients_alive;  /* those that have not failed */
+    unsigned opened;         /* connections made so far, for the choice of source addresses */
     struct client *clients;
     uint64_t messages;
     uint64_t bytes_received;
@@ -45,12 +55,14 @@ struct load {
 
 /* Connect, or count an ERROR_CONNECT. `number` makes the bytes of each connection start elsewhere in the source. */
 void client_open(struct load *load, struct client *client, unsigned number);
-/* Begin messages until the pipeline is as deep as it should be. */
+/* Begin messages until the pipeline is as deep as it should be; a churning client connects first. */
 void client_fill(struct load *load, struct client *client);
+/* When broadcasting, and everybody has had the last message: have the first client send the next one. */
+void client_broadcast(struct load *load);
 /* Serve epoll events. */
 void client_ready(struct load *load, struct client *client, uint32_t events);
 /* Count an error and close the connection: what follows on it would be misleading. */
 void client_fail(struct load *load, struct client *client, enum load_error kind, const char *what, int errnum);
-void client_close(struct load *load, struct client *client);
+void client_close(struct client *client);
 
 #endif

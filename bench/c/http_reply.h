@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "file_bytes.h"
+
 #define HTTP_HEAD_MAX 4096u
 
 struct http_reply {
@@ -21,8 +23,8 @@ struct http_progress {
     const char *wrong; /* what is not as it must be, or NULL */
 };
 
-/* Take bytes of a reply; after `complete` the next one begins. A body other than expected_body (if not NULL) is wrong. */
+/* Take bytes of a reply; after `complete` the next one begins. A body other than `expected` (if any bytes) is wrong. */
 struct http_progress http_reply_take(struct http_reply *reply, const char *data, size_t length,
-                                     const char *expected_body);
+                                     const struct file_bytes *expected);
 
 #endif

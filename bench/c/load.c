@@ -34,34 +34,18 @@ static void raise_descriptor_limit(unsigned connections)
              (unsigned long)needed, (unsigned long)limit.rlim_max);
 }
 
-static void make_source(struct load *load)
+static void make_messages(struct load *load)
 {
-    char request[1024];
     const struct load_options *options = load->options;
-    if (options->http_path == NULL) {
+    struct file_bytes request = file_bytes_of(options->request_file);
+    load->reply = file_bytes_of(options->reply_file);
+    load->upgrade = file_bytes_of(options->upgrade_file);
+    if (request.bytes != NULL)
+        source_bytes(&load->source, request.bytes, request.length);
+    else
         source_random(&load->source, options->size);
-        load->message_size = options->size;
-        return;
-    }
-    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nAccept: */*\r\n\r\n",
-                          options->http_path, options->port);
-    if (length < 0 || (size_t)length >= sizeof request)
-        fail(0, "the path given to --http is too long");
-    source_text(&load->source, request);
-    load->message_size = (size_t)length;
-}
-
-static void open_all(struct load *load)
-{
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (load->epoll < 0)
-        fail(errno, "cannot create an epoll instance");
-    for (unsigned number = 0; number < load->options->connections; number++) {
-        client_open(load, &load->clients[number], number);
-        /* A server that is not there or has stopped accepting will not take the next thousand either. */
-        if (load->clients[number].fd < 0)
-            break;
-    }
+    load->message_size = request.bytes != NULL ? request.length : options->size;
+    load->reply_size = load->reply.bytes != NULL ? load->reply.length : load->message_size;
 }
 
 static void turn(struct load *load, uint64_t deadline)
@@ -83,6 +67,8 @@ static void run_for(struct load *load, double seconds)
     load->sending = true;
     for (unsigned number = 0; number < load->options->connections; number++)
         client_fill(load, &load->clients[number]);
+    if (load->broadcasting)
+        client_broadcast(load);
     while (now_ns() < deadline && load->clients_alive > 0)
         turn(load, deadline);
 }
@@ -90,7 +76,7 @@ static void run_for(struct load *load, double seconds)
 static bool anything_in_flight(const struct load *load)
 {
     for (unsigned number = 0; number < load->options->connections; number++)
-        if (load->clients[number].fd >= 0 && load->clients[number].in_flight > 0)
+        if (!load->clients[number].failed && load->clients[number].in_flight > 0)
             return true;
     return false;
 }
@@ -104,7 +90,7 @@ static void drain(struct load *load)
         turn(load, deadline);
     for (unsigned number = 0; number < load->options->connections; number++) {
         struct client *client = &load->clients[number];
-        if (client->fd >= 0 && client->in_flight > 0)
+        if (!client->failed && client->in_flight > 0)
             client_fail(load, client, ERROR_STALLED, "no complete reply within 10 seconds", 0);
     }
 }
@@ -114,6 +100,24 @@ static void exchange_first(struct load *load)
 {
     run_for(load, 0.0);
     drain(load);
+}
+
+static void open_all(struct load *load)
+{
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (load->epoll < 0)
+        fail(errno, "cannot create an epoll instance");
+    for (unsigned number = 0; number < load->options->connections; number++) {
+        client_open(load, &load->clients[number], number);
+        /* A server that is not there or has stopped accepting will not take the next thousand either. */
+        if (load->clients[number].failed)
+            break;
+        if (!load->options->in_turn)
+            continue;
+        load->sending = true;
+        client_fill(load, &load->clients[number]);
+        drain(load);
+    }
 }
 
 static void wait_for_line(void)
@@ -164,7 +168,7 @@ static void allocate(struct load *load)
 static void release(struct load *load)
 {
     for (unsigned number = 0; number < load->options->connections; number++) {
-        client_close(load, &load->clients[number]);
+        client_close(&load->clients[number]);
         free(load->clients[number].reply);
     }
     close(load->epoll);
@@ -182,12 +186,15 @@ int main(int argc, char **argv)
     load_options_parse(&options, argc, argv);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     raise_descriptor_limit(options.connections);
-    make_source(&load);
+    make_messages(&load);
     allocate(&load);
     open_all(&load);
     if (load_errors_total(&load.errors) == 0) {
-        exchange_first(&load);
-        run_for(&load, options.warmup);
+        if (!options.in_turn)
+            exchange_first(&load);
+        load.broadcasting = options.broadcast;
+        if (options.warmup > 0.0)
+            run_for(&load, options.warmup);
         if (options.gate)
             measure_gated(&load, &window, &latency);
         else

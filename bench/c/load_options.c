@@ -4,21 +4,27 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fail.h"
 
 static const char usage[] =
     "usage: load --port N [options]\n"
-    "Drives an echo or HTTP server on 127.0.0.1, checks every byte that comes back and prints one line of JSON.\n"
+    "Drives a server on 127.0.0.1, checks every byte that comes back and prints one line of JSON.\n"
     "  --port N            port of the server\n"
     "  --connections N     connections kept open at once (default 1)\n"
-    "  --size BYTES        size of an echo message (default 64)\n"
-    "  --depth N           messages under way per connection (default 1, at most 64; HTTP: 1)\n"
+    "  --size BYTES        size of a message (default 64); its bytes are pseudo-random\n"
+    "  --request FILE      send the bytes of this file as each message instead\n"
+    "  --reply FILE        each reply must be the bytes of this file; otherwise it must be what was sent\n"
+    "  --http              replies are HTTP/1.1 200 with a Content-Length, and --reply is their body\n"
+    "  --upgrade FILE      open each connection with these bytes, which an HTTP/1.1 101 must answer\n"
+    "  --tls               speak TLS (with libssl.so.3 of the system); the certificate is not verified\n"
+    "  --udp               send each message as one datagram\n"
+    "  --churn             a new connection for every message\n"
+    "  --broadcast         after a first exchange on each connection only the first one sends, and all must receive\n"
+    "  --in-turn           a first exchange on each connection before the next one is made, not on all at once\n"
+    "  --depth N           messages under way per connection (default 1, at most 64)\n"
     "  --seconds S         length of the measured window (default 1)\n"
     "  --warmup S          traffic before the window that is checked but not counted (default 0.1)\n"
-    "  --http PATH         send GET PATH with keep-alive instead of echo messages\n"
-    "  --expect-body TEXT  with --http: the body every reply must have\n"
     "  --server-pid PID    report the CPU time of this process within the window\n"
     "  --gate              after the warm-up print \"ready\", begin when a line arrives on standard input,\n"
     "                      and after the report keep the connections until another line or the end of input\n"
@@ -28,7 +34,11 @@ static const struct option long_options[] = {
     {"port", required_argument, NULL, 'p'},       {"connections", required_argument, NULL, 'c'},
     {"size", required_argument, NULL, 's'},       {"depth", required_argument, NULL, 'd'},
     {"seconds", required_argument, NULL, 't'},    {"warmup", required_argument, NULL, 'w'},
-    {"http", required_argument, NULL, 'H'},       {"expect-body", required_argument, NULL, 'b'},
+    {"request", required_argument, NULL, 'q'},    {"reply", required_argument, NULL, 'r'},
+    {"upgrade", required_argument, NULL, 'u'},    {"http", no_argument, NULL, 'H'},
+    {"tls", no_argument, NULL, 'T'},              {"udp", no_argument, NULL, 'U'},
+    {"churn", no_argument, NULL, 'C'},            {"broadcast", no_argument, NULL, 'B'},
+    {"in-turn", no_argument, NULL, 'I'},
     {"server-pid", required_argument, NULL, 'P'}, {"gate", no_argument, NULL, 'g'},
     {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0},
 };
@@ -55,14 +65,17 @@ static void check(const struct load_options *options)
 {
     if (options->port == 0)
         fail(0, "--port is missing");
-    if (options->http_path == NULL && options->expected_body != NULL)
-        fail(0, "--expect-body needs --http");
-    if (options->http_path == NULL)
-        return;
-    if (options->depth != 1)
-        fail(0, "--http sends one request at a time: --depth must be 1");
-    if (options->http_path[0] != '/' || strpbrk(options->http_path, " \r\n") != NULL)
-        fail(0, "--http needs a path that begins with / and has no spaces");
+    if (options->http && options->request_file == NULL)
+        fail(0, "--http needs --request");
+    if (options->depth != 1 && (options->http || options->churn || options->broadcast))
+        fail(0, "--http, --churn and --broadcast send one message at a time: --depth must be 1");
+    bool plain = !options->http && !options->churn && !options->broadcast && !options->tls;
+    if (options->udp && (!plain || options->upgrade_file != NULL))
+        fail(0, "--udp goes with plain messages only");
+    if (options->udp && options->size > MAX_DATAGRAM_SIZE)
+        fail(0, "a datagram holds at most %u bytes", MAX_DATAGRAM_SIZE);
+    if (options->broadcast && (options->http || options->churn))
+        fail(0, "--broadcast goes with plain messages only");
 }
 
 static void apply(struct load_options *options, int option)
@@ -75,8 +88,15 @@ static void apply(struct load_options *options, int option)
     case 't': options->seconds = parse_seconds("seconds", optarg, 3600.0); break;
     case 'w': options->warmup = parse_seconds("warmup", optarg, 600.0); break;
     case 'P': options->server_pid = (pid_t)parse_count("server-pid", optarg, 1, 1u << 30); break;
-    case 'H': options->http_path = optarg; break;
-    case 'b': options->expected_body = optarg; break;
+    case 'q': options->request_file = optarg; break;
+    case 'r': options->reply_file = optarg; break;
+    case 'u': options->upgrade_file = optarg; break;
+    case 'H': options->http = true; break;
+    case 'T': options->tls = true; break;
+    case 'U': options->udp = true; break;
+    case 'C': options->churn = true; break;
+    case 'B': options->broadcast = true; break;
+    case 'I': options->in_turn = true; break;
     case 'g': options->gate = true; break;
     case 'h': fputs(usage, stdout); exit(0);
     default: fputs(usage, stderr); exit(EXIT_USAGE);

@@ -9,6 +9,7 @@
 #define MAX_CONNECTIONS 20000u
 #define MAX_DEPTH 64u
 #define MAX_MESSAGE_SIZE (16u << 20)
+#define MAX_DATAGRAM_SIZE 65507u
 
 struct load_options {
     unsigned port;
@@ -18,8 +19,15 @@ struct load_options {
     double seconds;
     double warmup;
     pid_t server_pid;
-    const char *http_path;
-    const char *expected_body;
+    const char *request_file;
+    const char *reply_file;
+    const char *upgrade_file;
+    bool http;
+    bool tls;
+    bool udp;
+    bool churn;
+    bool broadcast;
+    bool in_turn;
     bool gate;
 };
 

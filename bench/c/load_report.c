@@ -38,6 +38,18 @@ static double in_us(uint64_t nanoseconds)
     return (double)nanoseconds / 1e3;
 }
 
+/* Enough of the distribution to draw it: shares of all messages, and what they were answered within. */
+static const double shares[] = {0.01, 0.05, 0.1, 0.2, 0.3,  0.4,  0.5,   0.6,   0.7,   0.8,    0.85,
+                                0.9,  0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999};
+
+static void print_distribution(const struct histogram *latency)
+{
+    printf("\"distribution_us\":[");
+    for (unsigned i = 0; i < sizeof shares / sizeof shares[0]; i++)
+        printf("%s[%g,%.1f]", i == 0 ? "" : ",", shares[i], in_us(histogram_quantile(latency, shares[i])));
+    printf("],");
+}
+
 static void print_latency(const struct histogram *latency)
 {
     double mean = latency->count == 0 ? 0.0 : (double)latency->sum / (double)latency->count / 1e3;
@@ -75,11 +87,12 @@ void window_report(const struct window *window, const struct load *load, const s
     const struct load_options *options = load->options;
     double seconds = (double)(window->ended - window->began) / (double)NS_PER_SECOND;
     double rate = seconds > 0.0 ? (double)window->messages / seconds : 0.0;
-    printf("{\"connections\":%u,\"size\":%zu,\"depth\":%u,\"http\":%s,", options->connections, load->message_size,
-           options->depth, options->http_path != NULL ? "true" : "false");
+    printf("{\"connections\":%u,\"size\":%zu,\"depth\":%u,\"reply_size\":%zu,\"http\":%s,", options->connections,
+           load->message_size, options->depth, load->reply_size, options->http ? "true" : "false");
     printf("\"seconds\":%.6f,\"messages\":%" PRIu64 ",\"messages_per_second\":%.1f,\"bytes_received\":%" PRIu64 ",",
            seconds, window->messages, rate, window->bytes_received);
     print_latency(latency);
+    print_distribution(latency);
     if (window->server_seen)
         printf("\"server_cpu_ns\":%" PRIu64 ",", window->server_cpu);
     else

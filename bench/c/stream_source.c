@@ -31,12 +31,11 @@ void source_random(struct stream_source *source, size_t message_size)
     memcpy(source->bytes + source->period, source->bytes, source->period);
 }
 
-void source_text(struct stream_source *source, const char *text)
+void source_bytes(struct stream_source *source, const char *bytes, size_t length)
 {
-    size_t length = strlen(text);
     allocate(source, length);
-    memcpy(source->bytes, text, length);
-    memcpy(source->bytes + length, text, length);
+    memcpy(source->bytes, bytes, length);
+    memcpy(source->bytes + length, bytes, length);
 }
 
 void source_free(struct stream_source *source)

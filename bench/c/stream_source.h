@@ -17,8 +17,8 @@ struct stream_source {
  * differs from the next and a server that mixes up messages or connections is found out.
  */
 void source_random(struct stream_source *source, size_t message_size);
-/* The given text again and again. */
-void source_text(struct stream_source *source, const char *text);
+/* The given bytes again and again. */
+void source_bytes(struct stream_source *source, const char *bytes, size_t length);
 void source_free(struct stream_source *source);
 
 static inline size_t source_advance(const struct stream_source *source, size_t position, size_t count)

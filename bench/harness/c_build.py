@@ -12,7 +12,8 @@ from harness.errors import BenchError
 SOURCES = Path(__file__).resolve().parent.parent / "c"
 FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 PROGRAMS = {
-    "load": "load client load_report load_errors load_options http_reply cpu_time stream_source histogram fail",
+    "load": "load client connecting tls load_report load_errors load_options http_reply cpu_time stream_source "
+    "file_bytes histogram fail",
     "echo_epoll": "echo_epoll listener fail",
     "echo_uring": "echo_uring uring listener fail",
 }
@@ -50,7 +51,7 @@ def _cache_directory() -> Path:
 
 def _compile(command: str, program: str, output: Path) -> None:
     sources = [str(SOURCES / f"{name}.c") for name in PROGRAMS[program].split()]
-    arguments = [command, *FLAGS, "-o", str(output / program), *sources]
+    arguments = [command, *FLAGS, "-o", str(output / program), *sources, "-ldl"]
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=COMPILE_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:

@@ -1,13 +1,17 @@
 """Who is measured: the event loops by name, and the two C servers that mark the limits."""
 
+import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
+from harness.exchange import server_arguments
 from harness.processes import Server, server_environment
-from harness.rows import PROGRAMS, Row
+from harness.rows import Row
+from harness.settings import Settings
 
 SERVERS = Path(__file__).resolve().parent.parent / "servers"
 CHECK_TIMEOUT = 30.0
@@ -33,15 +37,20 @@ class Contender:
 
     def runs(self, row: Row) -> bool:
         """Whether this contender can serve the row: the C servers echo and nothing else, and only as bare protocols."""
-        return self.python or row.program == "protocol"
+        return self.python or row.program.c_servers
 
-    def command(self, row: Row, programs: Path) -> list[str]:
-        """Return the command line that starts its server for a row."""
+    def command(self, row: Row, settings: Settings) -> list[str]:
+        """Return the command line that starts its server for a row.
+
+        Raises:
+            BenchError: something that the server needs cannot be made.
+        """
         if self.python:
-            return [sys.executable, str(SERVERS / PROGRAMS[row.program]), "--loop", self.name]
+            program = [sys.executable, str(SERVERS / row.program.server), "--loop", self.name]
+            return program + server_arguments(settings.scratch, row)
         if self.name == "c-uring":
-            return [str(programs / "echo_uring"), *map(str, _buffer_pool(row))]
-        return [str(programs / "echo_epoll")]
+            return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
+        return [str(settings.programs / "echo_epoll")]
 
 
 ALL = {
@@ -59,8 +68,9 @@ ALL = {
     )
 }
 
-QUICK = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
-FULL = tuple(ALL)
+#: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
+MAIN = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
+PEERS = tuple(name for name in ALL if name not in MAIN)
 
 
 def _power_of_two(value: int) -> int:
@@ -72,7 +82,7 @@ def _buffer_pool(row: Row) -> tuple[int, int]:
 
     A pool much larger than what is under way would only be cold in the cache.
     """
-    size = min(max(_power_of_two(row.size), _BUFFER_MIN), _BUFFER_MAX)
+    size = min(max(_power_of_two(row.size or 64), _BUFFER_MIN), _BUFFER_MAX)
     wanted = 2 * row.connections * row.depth * max(1, row.size // size)
     return min(max(_power_of_two(wanted), 64), _POOL_MAX // size, 32768), size
 
@@ -85,10 +95,10 @@ class Availability:
     reason: str | None = None
 
 
-def check(contender: Contender, programs: Path) -> Availability:
+def check(contender: Contender, settings: Settings) -> Availability:
     """Find out in a process of its own whether a contender works here."""
     if not contender.python:
-        return _check_c_server(contender, programs)
+        return _check_c_server(contender, settings)
     arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.name]
     try:
         done = subprocess.run(
@@ -104,18 +114,20 @@ def check(contender: Contender, programs: Path) -> Availability:
     return Availability(None, f"refuses to run: {said[-1]}")
 
 
-def _check_c_server(contender: Contender, programs: Path) -> Availability:
+def _check_c_server(contender: Contender, settings: Settings) -> Availability:
     try:
-        with Server(contender.command(Row("protocol", 1, 64), programs), {}, None):
+        with Server(contender.command(Row("protocol", 1, 64), settings), {}, None):
             return Availability("C")
     except BenchError as error:
         return Availability(None, str(error))
 
 
-def check_aiohttp() -> str | None:
-    """Return the version of aiohttp, or None when it is not installed."""
-    program = "import aiohttp; print(aiohttp.__version__)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+def package_versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Return the versions of Python packages; None for one that is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found

@@ -1,68 +1,62 @@
 """Driving a server with the C load generator, and what it reports."""
 
 import json
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.errors import BenchError
+from harness.exchange import load_arguments
 from harness.processes import Server, pinned, read_line, stop
 from harness.rows import Row
+from harness.settings import Settings
 
-HELLO = "Hello, world"
 #: Connecting, draining and ending may take this long beyond the window itself.
 MARGIN = 45.0
-PRIME_TIMEOUT = 5.0
+#: Replies as large as these are counted by their bytes, since a window ends in the middle of many of them.
+COUNTED_BY_BYTES = 64 * 1024
+#: A window must see several of the largest messages.
+LARGE, LARGE_SECONDS = 16 * 1024 * 1024, 2.0
+LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the load generator saw in its measured window. Times in microseconds; CPU time in nanoseconds."""
+    """What the load generator saw in its measured window: ``latencies`` by figure (none when no message was complete
+    within it) and their distribution, in microseconds; CPU times in nanoseconds.
+    """
 
     seconds: float
-    messages: int
-    messages_per_second: float
-    p50: float
-    p99: float
-    p999: float
+    messages: float
+    latencies: dict[str, float]
+    distribution: list[list[float]]
     server_cpu: int
     load_cpu: int
 
 
-def prime(port: int, row: Row) -> None:
-    """Open a connection, exchange one message and close it, so that first-time costs lie before the measured window.
+def command(settings: Settings, server: Server, row: Row, seconds: float, warmup: float, count: int) -> list[str]:
+    """Return the load generator's command line for that many connections."""
+    load = [str(settings.programs / "load"), "--port", str(server.port), "--server-pid", str(server.pid)]
+    load += ["--connections", str(count), "--depth", str(row.depth)]
+    load += ["--seconds", f"{seconds:g}", "--warmup", f"{warmup:g}"]
+    return [*load, *row.program.flags, *load_arguments(settings.scratch, row)]
 
-    For asyncio this matters most: until it has freed a whole receive buffer, glibc maps and unmaps each one, and the
-    first that it frees whole is that of the empty receive at the end of a connection. So it must be us who closes.
+
+def _report(line: str) -> Mapping[str, Any]:
+    """Read the load generator's JSON.
 
     Raises:
-        BenchError: the server does not answer.
+        BenchError: it is not what it should be, or it reports errors.
     """
-    expected = HELLO.encode() if row.http else b"x" * 64
-    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() if row.http else expected
-    reply = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), PRIME_TIMEOUT) as connection:
-            connection.sendall(request)
-            while not reply.endswith(expected):
-                if not (chunk := connection.recv(65536)):
-                    raise BenchError("the server closed the first connection before its reply was complete")
-                reply += chunk
-    except OSError as error:
-        raise BenchError(f"the server does not answer a first connection: {error}") from None
-
-
-def command(programs: Path, server: Server, row: Row, seconds: float, warmup: float) -> list[str]:
-    """Return the load generator's command line."""
-    load = [str(programs / "load"), "--port", str(server.port), "--server-pid", str(server.pid)]
-    load += ["--connections", str(row.connections), "--depth", str(row.depth)]
-    load += ["--seconds", f"{seconds:g}", "--warmup", f"{warmup:g}"]
-    if row.http:
-        return [*load, "--http", "/", "--expect-body", HELLO]
-    return [*load, "--size", str(row.size)]
+        report: Mapping[str, Any] = json.loads(line)
+        total, first = report["error_total"], report["first_error"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"the load generator's report cannot be read ({error!r}): {line[:200]!r}") from None
+    if total:
+        raise BenchError(f"{total} errors under load, the first: {first}")
+    return report
 
 
 def parse(line: str) -> Window:
@@ -71,60 +65,72 @@ def parse(line: str) -> Window:
     Raises:
         BenchError: it is not what it should be, it reports errors, or nothing came back at all.
     """
-    try:
-        report: Mapping[str, Any] = json.loads(line)
-        window = Window(
-            seconds=report["seconds"],
-            messages=report["messages"],
-            messages_per_second=report["messages_per_second"],
-            p50=report["p50_us"],
-            p99=report["p99_us"],
-            p999=report["p999_us"],
-            server_cpu=report["server_cpu_ns"] or 0,
-            load_cpu=report["load_cpu_ns"],
-        )
-        total, first = report["error_total"], report["first_error"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"the load generator's report cannot be read ({error!r}): {line[:200]!r}") from None
-    if total:
-        raise BenchError(f"{total} errors under load, the first: {first}")
-    if window.messages == 0 or window.server_cpu == 0:
+    report = _report(line)
+    messages = report["messages"]
+    if report["reply_size"] >= COUNTED_BY_BYTES:
+        messages = report["bytes_received"] / report["reply_size"]
+    elif report["size"] >= COUNTED_BY_BYTES and report["messages"] == 0:
+        raise BenchError("no message was complete within the measured window; make it longer with --seconds")
+    server_cpu = report["server_cpu_ns"] or 0
+    if messages == 0 or server_cpu == 0:
         raise BenchError("no message came back, or no CPU time was seen, within the measured window")
-    return window
+    return Window(
+        seconds=report["seconds"],
+        messages=messages,
+        latencies={name: report[name] for name in LATENCIES} if report["messages"] else {},
+        distribution=report["distribution_us"] if report["messages"] else [],
+        server_cpu=server_cpu,
+        load_cpu=report["load_cpu_ns"],
+    )
 
 
-def run(programs: Path, server: Server, row: Row, seconds: float, warmup: float, cpu: int | None) -> Window:
-    """Drive the server for one measured window.
-
-    Raises:
-        BenchError: errors under load, or the load generator failed or did not end.
-    """
-    arguments = command(programs, server, row, seconds, warmup)
+def _run(arguments: list[str], cpu: int | None, limit: float) -> str:
     with pinned(cpu):
         process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
     try:
-        output, said = process.communicate(timeout=seconds + warmup + MARGIN)
+        output, said = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        raise BenchError(f"the load generator did not end within {seconds + warmup + MARGIN:.0f} s") from None
+        raise BenchError(f"the load generator did not end within {limit:.0f} s") from None
     finally:
         stop(process)
     if not output.strip():
         raise BenchError(f"the load generator failed: {said.decode(errors='replace').strip() or process.returncode}")
-    return parse(output.decode())
+    return output.decode()
+
+
+def prime(server: Server, row: Row, settings: Settings) -> None:
+    """Open a connection, exchange one message and close it, so that first-time costs lie before the measured window.
+
+    For asyncio this matters most: until it has freed a whole receive buffer, glibc maps and unmaps each one, and the
+    first that it frees whole is that of the empty receive at the end of a connection. So it must be us who closes.
+
+    Raises:
+        BenchError: the server does not answer, or not as it should.
+    """
+    _report(_run(command(settings, server, row, 0.0, 0.0, 1), settings.load_cpu, MARGIN))
+
+
+def run(server: Server, row: Row, settings: Settings) -> Window:
+    """Drive the server for one measured window.
+
+    Raises:
+        BenchError: errors under load, or the load generator failed or did not end.
+    """
+    seconds = settings.seconds if row.size < LARGE else max(settings.seconds, LARGE_SECONDS)
+    arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
+    return parse(_run(arguments, settings.load_cpu, seconds + settings.warmup + MARGIN))
 
 
 class GatedLoad:
     """A load generator that is connected and warm, and waits for :meth:`go`; for measuring from outside in between."""
 
-    def __init__(
-        self, programs: Path, server: Server, row: Row, seconds: float, warmup: float, cpu: int | None
-    ) -> None:
-        self._limit = seconds + warmup + MARGIN
-        with pinned(cpu):
+    def __init__(self, server: Server, row: Row, settings: Settings, seconds: float) -> None:
+        self._limit = seconds + settings.warmup + MARGIN
+        with pinned(settings.load_cpu):
             self._process = subprocess.Popen(
-                [*command(programs, server, row, seconds, warmup), "--gate"],
+                [*command(settings, server, row, seconds, settings.warmup, row.connections), "--gate"],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -139,7 +145,7 @@ class GatedLoad:
         """
         line = self._line("waiting for the load generator to be ready")
         if line != "ready":
-            parse(line)
+            _report(line)
             raise BenchError("the load generator reported before it was asked to begin")
 
     def go(self) -> Window:

@@ -1,37 +1,31 @@
-"""One measurement: a fresh server, one load window, a handful of figures."""
+"""One measurement: a fresh process, one window, a handful of figures."""
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 
-from harness import load
+from harness import load, micro, wrk
 from harness.contenders import Contender
 from harness.errors import BenchError
+from harness.load import GatedLoad, Window
 from harness.processes import Server
 from harness.rows import Row
 from harness.settings import Settings
 
-#: The figures of a sample that are summarised and compared, by attribute name.
-FIGURES = ("messages_per_second", "cpu_us", "p50_us", "p99_us", "p999_us", "memory_mib", "server_busy", "load_busy")
-
 
 @dataclass(frozen=True)
 class Sample:
-    """What one measurement gave.
+    """What one measurement gave: figures by name (see ``figures.py``), and the latencies' distribution if any.
 
     ``cpu_us`` is the server's CPU time per message; ``server_busy`` and ``load_busy`` are the shares of the window
-    (0 to 1) in which the two processes ran; ``memory_mib`` is the server's peak resident set.
+    (0 to 1) in which the two processes ran; ``peak_rss_mib`` is the server's peak resident set, ``pss_mib`` its
+    proportional set after the window, or with idle connections open.
     """
 
     contender: str
     row: str
     repeat: int
-    messages_per_second: float
-    cpu_us: float
-    p50_us: float
-    p99_us: float
-    p999_us: float
-    memory_mib: float
-    server_busy: float
-    load_busy: float
+    figures: dict[str, float]
+    distribution: list[list[float]] = field(default_factory=list)
 
 
 def measure(contender: Contender, row: Row, repeat: int, settings: Settings) -> Sample:
@@ -40,25 +34,53 @@ def measure(contender: Contender, row: Row, repeat: int, settings: Settings) -> 
     Raises:
         BenchError: the server or the load failed, or a reply was wrong.
     """
-    with Server(contender.command(row, settings.programs), contender.environment, settings.server_cpu) as server:
+    if row.program.driver == "micro":
+        return Sample(contender.name, row.name, repeat, _rounded(micro.measure(contender, row, settings)))
+    with Server(contender.command(row, settings), contender.environment, settings.server_cpu) as server:
         try:
-            load.prime(server.port, row)
-            window = load.run(settings.programs, server, row, settings.seconds, settings.warmup, settings.load_cpu)
+            figures, distribution = _drive(server, row, settings)
         except BenchError as error:
             raise BenchError("; ".join(filter(None, (str(error), server.complaint())))) from None
         if (complaint := server.complaint()) is not None:
             raise BenchError(complaint)
-        memory = server.peak_memory()
-    return Sample(
-        contender=contender.name,
-        row=row.name,
-        repeat=repeat,
-        messages_per_second=window.messages_per_second,
-        cpu_us=window.server_cpu / window.messages / 1e3,
-        p50_us=window.p50,
-        p99_us=window.p99,
-        p999_us=window.p999,
-        memory_mib=memory,
-        server_busy=window.server_cpu / window.seconds / 1e9,
-        load_busy=window.load_cpu / window.seconds / 1e9,
-    )
+        figures["peak_rss_mib"] = server.peak_memory()
+    return Sample(contender.name, row.name, repeat, _rounded(figures), distribution)
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    """Keep six digits, which is more than any measurement gives, and leaves results that people can read."""
+    return {name: float(f"{value:.6g}") for name, value in figures.items()}
+
+
+def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, float], list[list[float]]]:
+    if row.program.driver == "wrk":
+        return {**wrk.run(server, row, settings), "pss_mib": server.memory()}, []
+    load.prime(server, row, settings)
+    if row.program.driver == "idle":
+        return _hold(server, row, settings), []
+    window = load.run(server, row, settings)
+    return {**_figures(window), "pss_mib": server.memory()}, window.distribution
+
+
+def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
+    """Open connections that have exchanged one message each, and see what they take in the server's user space."""
+    before = server.memory()
+    # Without traffic for a warm-up: that would be a burst on all connections, and its memory not that of idle ones.
+    held = GatedLoad(server, row, dataclasses.replace(settings, warmup=0.0), settings.seconds)
+    try:
+        held.wait_until_ready()
+        after = server.memory()
+    finally:
+        held.close()
+    return {"pss_mib": after, "connection_kib": max(0.0, after - before) * 1024 / row.connections}
+
+
+def _figures(window: Window) -> dict[str, float]:
+    return {
+        "messages_per_second": window.messages / window.seconds,
+        "cpu_us": window.server_cpu / window.messages / 1e3,
+        "per_cpu_second": window.messages / window.server_cpu * 1e9,
+        **window.latencies,
+        "server_busy": window.server_cpu / window.seconds / 1e9,
+        "load_busy": window.load_cpu / window.seconds / 1e9,
+    }

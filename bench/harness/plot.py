@@ -1,22 +1,31 @@
-"""Plots of a report: CPU per message, throughput and latency as ratios to uvloop. Needs matplotlib."""
+"""Plots of a report, as SVG and PNG. Needs matplotlib."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness.errors import BenchError
+from harness.figures import FIGURES
 from harness.report import Report
+from harness.rows import Row
 from harness.summary import Spread
+from harness.targets import BASELINE, SUBJECT
 
-BASELINE = "uvloop"
-
-#: File name, figure, and what the axis says.
-PLOTS = (
-    ("cpu-per-message.png", "cpu_us", "server CPU per message ÷ uvloop (less is better)"),
-    ("messages-per-second.png", "messages_per_second", "messages per second ÷ uvloop (more is better)"),
-    ("latency-p50.png", "p50_us", "median latency ÷ uvloop (less is better)"),
-    ("latency-p99.png", "p99_us", "p99 latency ÷ uvloop (less is better)"),
-)
+#: One colour per contender, the same in every plot.
+COLOURS = {
+    "netloop": "#d62728",
+    "uvloop": "#1f77b4",
+    "asyncio": "#2ca02c",
+    "asyncio-mmap": "#98df8a",
+    "rsloop": "#8c564b",
+    "rloop": "#9467bd",
+    "aiofastnet": "#ff7f0e",
+    "c-uring": "#000000",
+    "c-epoll": "#7f7f7f",
+}
+#: The rows whose latencies are drawn, as far as they were measured.
+_LATENCY_ROWS = ("protocol:1x64", "protocol:100x64", "protocol:1000x64", "aiohttp:100", "tls:100")
 
 
 def _load_matplotlib() -> Any:
@@ -25,40 +34,152 @@ def _load_matplotlib() -> Any:
         importlib.import_module("matplotlib").use("Agg")
         return importlib.import_module("matplotlib.pyplot")
     except ImportError:
-        raise BenchError("--plot needs matplotlib (pip install matplotlib)") from None
+        raise BenchError("plots need matplotlib (pip install matplotlib)") from None
 
 
-def check() -> None:
-    """Raise BenchError now, before a long run, when plotting will not be possible."""
-    _load_matplotlib()
+class _Canvas:
+    """One picture of a row of panels."""
+
+    def __init__(self, pyplot: Any, panels: int, width: float = 4.2, height: float = 4.0) -> None:
+        self._pyplot = pyplot
+        self._picture, axes = pyplot.subplots(1, panels, figsize=(max(width * panels, 5.0), height), squeeze=False)
+        self.axes: list[Any] = list(axes[0])
+
+    def save(self, directory: Path, name: str, title: str) -> list[Path]:
+        self._picture.suptitle(title, fontsize=11)
+        self._picture.tight_layout()
+        paths = [directory / f"{name}.{kind}" for kind in ("svg", "png")]
+        for path in paths:
+            # Without a date in it, the file changes only when the figures do.
+            self._picture.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
+        self._pyplot.close(self._picture)
+        return paths
 
 
-def _bars(axes: Any, report: Report, figure: str, name: str, offset: float, width: float) -> None:
-    places: list[float] = []
-    found: list[Spread] = []
-    for index, row in enumerate(report.rows):
-        cell = report.cells.get((row.name, name))
-        ratio = cell.ratios.get(BASELINE, {}).get(figure) if cell is not None else None
+def _line(axes: Any, points: list[tuple[int, Spread]], name: str) -> None:
+    places = [place for place, _ in points]
+    medians = [found.median for _, found in points]
+    errors = [[found.median - found.low for _, found in points], [found.high - found.median for _, found in points]]
+    axes.errorbar(
+        places, medians, yerr=errors, label=name, color=COLOURS.get(name), marker="o", markersize=3, capsize=2
+    )
+
+
+def _curves(
+    report: Report,
+    figure: str,
+    along: Callable[[Row], int],
+    panel_of: Callable[[Row], tuple[int, str]],
+    kind: str,
+    pyplot: Any,
+) -> _Canvas | None:
+    """Draw a figure of one kind of row against connections or size, a panel for each value of the other."""
+    rows = [row for row in report.rows if row.kind == kind and row.depth == 1]
+    panels: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        panels.setdefault(panel_of(row), []).append(row)
+    drawn = {panel: fitting for panel, fitting in sorted(panels.items()) if len(fitting) > 1}
+    if not drawn:
+        return None
+    canvas = _Canvas(pyplot, len(drawn))
+    for axes, ((_, title), fitting) in zip(canvas.axes, drawn.items(), strict=True):
+        for name in report.present():
+            points = [(along(row), report.summary.figure(row.name, name, figure)) for row in fitting]
+            known = sorted((place, found) for place, found in points if found is not None)
+            if known:
+                _line(axes, known, name)
+        axes.set(title=title, xscale="log", yscale="log", ylabel=FIGURES[figure].caption)
+        places = sorted({along(row) for row in fitting})
+        axes.set_xticks(places, [f"{place:,}" for place in places], fontsize=7)
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(pyplot.matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.grid(linewidth=0.3)
+    canvas.axes[0].legend(fontsize="x-small")
+    return canvas
+
+
+def _against(report: Report, directory: Path, pyplot: Any) -> list[Path]:
+    paths: list[Path] = []
+    for figure, name in (("cpu_us", "cpu"), ("messages_per_second", "throughput")):
+        caption = FIGURES[figure].caption
+        by_count = _curves(
+            report,
+            figure,
+            lambda row: row.connections,
+            lambda row: (row.size, f"{row.size:,} bytes"),
+            "protocol",
+            pyplot,
+        )
+        if by_count is not None:
+            paths += by_count.save(directory, f"{name}-connections", f"Protocol echo: {caption} by connections")
+        by_size = _curves(
+            report,
+            figure,
+            lambda row: row.size,
+            lambda row: (row.connections, f"{row.connections:,} connections"),
+            "protocol",
+            pyplot,
+        )
+        if by_size is not None:
+            paths += by_size.save(directory, f"{name}-size", f"Protocol echo: {caption} by message size in bytes")
+    return paths
+
+
+def _memory(report: Report, directory: Path, pyplot: Any) -> list[Path]:
+    canvas = _curves(
+        report, "pss_mib", lambda row: row.connections, lambda row: (0, "idle connections"), "idle", pyplot
+    )
+    if canvas is None:
+        return []
+    return canvas.save(directory, "memory-connections", "User-space memory of the server by idle connections")
+
+
+def _latency(report: Report, directory: Path, pyplot: Any) -> list[Path]:
+    rows = [row for row in report.rows if row.name in _LATENCY_ROWS]
+    rows = [row for row in rows if any(report.summary.distribution(row.name, name) for name in report.present())]
+    if not rows:
+        return []
+    canvas = _Canvas(pyplot, len(rows))
+    for axes, row in zip(canvas.axes, rows, strict=True):
+        for name in report.present():
+            points = report.summary.distribution(row.name, name)
+            if points:
+                # The share that took longer, so that each step to the right is a tenth as many messages.
+                places, values = [1 / (1 - share) for share, _ in points], [us for _, us in points]
+                axes.plot(places, values, label=name, color=COLOURS.get(name))
+        axes.set(title=row.label, xscale="log", yscale="log", ylabel="µs")
+        axes.set_xticks([2, 10, 100, 1000, 10_000], ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"], fontsize=7)
+        axes.grid(linewidth=0.3)
+    canvas.axes[0].legend(fontsize="x-small")
+    return canvas.save(directory, "latency", "Latency within which a share of all messages was answered")
+
+
+def _overview(report: Report, directory: Path, pyplot: Any) -> list[Path]:
+    """Draw netloop's ratio to uvloop in every row."""
+    found = []
+    for row in reversed(report.rows):
+        figure = "connection_kib" if row.program.driver == "idle" else "cpu_us"
+        ratio = report.summary.ratio(row.name, SUBJECT, BASELINE, figure)
         if ratio is not None:
-            places.append(index + offset)
-            found.append(ratio)
-    errors = [[ratio.median - ratio.low for ratio in found], [ratio.high - ratio.median for ratio in found]]
-    axes.bar(places, [ratio.median for ratio in found], width, yerr=errors, capsize=2, label=name)
-
-
-def _plot(pyplot: Any, report: Report, figure: str, caption: str, path: Path) -> None:
-    names = [name for name, found in report.contenders.items() if found.version is not None and name != BASELINE]
-    drawing, axes = pyplot.subplots(figsize=(max(7.0, 1.4 * len(report.rows)), 4.5))
-    width = 0.8 / max(len(names), 1)
-    for index, name in enumerate(names):
-        _bars(axes, report, figure, name, (index - (len(names) - 1) / 2) * width, width)
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_ylabel(caption)
-    axes.set_xticks(range(len(report.rows)), [row.label for row in report.rows], rotation=30, ha="right")
-    axes.legend(fontsize="small")
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
+            found.append((row.label, ratio))
+    if not found:
+        return []
+    canvas = _Canvas(pyplot, 1, width=7.5, height=1.5 + 0.2 * len(found))
+    (axes,) = canvas.axes
+    medians = [ratio.median for _, ratio in found]
+    errors = [[ratio.median - ratio.low for _, ratio in found], [ratio.high - ratio.median for _, ratio in found]]
+    axes.errorbar(medians, range(len(found)), xerr=errors, fmt="o", markersize=4, capsize=2, color=COLOURS[SUBJECT])
+    axes.set_yticks(range(len(found)), [label for label, _ in found], fontsize=7)
+    axes.set_ylim(-1, len(found))
+    axes.axvline(1.0, color=COLOURS[BASELINE], linewidth=0.8)
+    axes.set_xscale("log")
+    ticks = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]
+    shown = [tick for tick in ticks if min(*medians, 0.7) / 1.5 < tick < max(*medians, 1.0) * 1.5]
+    axes.set_xticks(shown, [f"{tick:g}" for tick in shown], fontsize=7)
+    axes.minorticks_off()
+    axes.grid(axis="x", linewidth=0.3)
+    return canvas.save(directory, "overview", f"CPU per message, {SUBJECT} ÷ {BASELINE} (idle: memory); less is better")
 
 
 def plot(report: Report, directory: Path) -> list[Path]:
@@ -68,9 +189,10 @@ def plot(report: Report, directory: Path) -> list[Path]:
         BenchError: matplotlib is not installed.
     """
     pyplot = _load_matplotlib()
+    # Texts stay texts in SVG, and identifiers the same from run to run.
+    pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "netloop"})
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure, caption in PLOTS:
-        _plot(pyplot, report, figure, caption, directory / name)
-        paths.append(directory / name)
+    paths: list[Path] = []
+    for draw in (_overview, _against, _latency, _memory):
+        paths += draw(report, directory, pyplot)
     return paths

@@ -1,6 +1,7 @@
 """Starting, pinning and ending the processes under measurement. Every wait has a limit; every process is reaped."""
 
 import contextlib
+import importlib.util
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -23,6 +25,10 @@ _REMOVED = ("NETLOOP_FALLBACK", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMA
 def server_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the environment a server gets: the caller's without debug and fallback settings, and ``extra``."""
     kept = {key: value for key, value in os.environ.items() if key not in _REMOVED and not key.startswith("MALLOC_")}
+    # The servers import the netloop that runs here, also where it was found through the current directory only.
+    found = importlib.util.find_spec("netloop")
+    roots = [str(Path(place).parent) for place in (found.submodule_search_locations if found else None) or ()]
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (*roots, kept.get("PYTHONPATH"))))
     return {**kept, **extra}
 
 
@@ -126,13 +132,21 @@ class Server:
 
     def peak_memory(self) -> float:
         """Return the largest resident set the process has had, in MiB (VmHWM of proc_pid_status(5))."""
-        with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) / 1024
-        return 0.0
+        return _kib_of(f"/proc/{self.pid}/status", "VmHWM:") / 1024
+
+    def memory(self) -> float:
+        """Return the process's share of memory now, in MiB (Pss of proc_pid_smaps_rollup(5)). User space only."""
+        return _kib_of(f"/proc/{self.pid}/smaps_rollup", "Pss:") / 1024
 
     def _last_words(self) -> str:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1][:300]}" if lines else ""
+
+
+def _kib_of(path: str, name: str) -> int:
+    with open(path, encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if line.startswith(name):
+                return int(line.split()[1])
+    raise BenchError(f"{path} has no line {name}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from harness.contenders import Contender
 from harness.errors import BenchError
 from harness.measure import Sample, measure
+from harness.plan import Plan, traced
 from harness.progress import Progress
 from harness.rows import Row
 from harness.settings import Settings
@@ -23,7 +24,7 @@ class Outcome:
 
     samples: list[Sample] = field(default_factory=list)
     traces: dict[tuple[str, str], Trace] = field(default_factory=dict)
-    failures: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
     cut_short: str | None = None
 
 
@@ -32,11 +33,13 @@ class _Stop(Exception):
 
 
 class Schedule:
-    """Runs all measurements of a benchmark, within the time budget."""
+    """Runs all measurements of a benchmark, within the time budget.
 
-    def __init__(self, rows: list[Row], contenders: list[Contender], settings: Settings, progress: Progress) -> None:
-        self._rows = rows
-        self._contenders = contenders
+    A cell that has failed once is not measured again: it is an error, whatever the other repeats would give.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, progress: Progress) -> None:
+        self._cells = plan.cells
         self._settings = settings
         self._progress = progress
         self._random = random.Random(settings.seed)
@@ -44,10 +47,10 @@ class Schedule:
         self._outcome = Outcome()
 
     @staticmethod
-    def steps(rows: list[Row], contenders: list[Contender], settings: Settings) -> int:
+    def steps(plan: Plan, settings: Settings) -> int:
         """Return how many measurements there will be."""
-        cells = sum(contender.runs(row) for row in rows for contender in contenders)
-        return cells * (settings.repeats + settings.tracing)
+        traces = sum(len(able) for row, able in plan.cells.items() if settings.tracing and traced(row))
+        return plan.count() * settings.repeats + traces
 
     def run(self) -> Outcome:
         """Measure; on an interrupt or at the end of the budget return what there is so far."""
@@ -69,23 +72,23 @@ class Schedule:
         self._progress.step(what)
 
     def _visit_all(self, repeat: int) -> None:
-        for row in self._random.sample(self._rows, len(self._rows)):
-            able = [contender for contender in self._contenders if contender.runs(row)]
+        for row in self._random.sample(list(self._cells), len(self._cells)):
+            able = self._cells[row]
             for contender in self._random.sample(able, len(able)):
                 self._begin(f"repeat {repeat + 1}: {row.name} on {contender.name}")
-                try:
-                    self._outcome.samples.append(measure(contender, row, repeat, self._settings))
-                except BenchError as error:
-                    self._fail(row, contender, str(error))
+                if (row.name, contender.name) not in self._outcome.failures:
+                    self._measure(contender, row, repeat)
+
+    def _measure(self, contender: Contender, row: Row, repeat: int) -> None:
+        try:
+            self._outcome.samples.append(measure(contender, row, repeat, self._settings))
+        except BenchError as error:
+            self._progress.say(f"{row.name} on {contender.name}: {error}")
+            self._outcome.failures[row.name, contender.name] = str(error)
 
     def _trace_all(self) -> None:
-        for row in self._rows:
-            for contender in self._contenders:
-                if not contender.runs(row):
-                    continue
+        for row, able in self._cells.items():
+            for contender in able if traced(row) else ():
                 self._begin(f"system calls: {row.name} on {contender.name}")
-                self._outcome.traces[row.name, contender.name] = trace(contender, row, self._settings)
-
-    def _fail(self, row: Row, contender: Contender, why: str) -> None:
-        self._progress.say(f"{row.name} on {contender.name}: {why}")
-        self._outcome.failures.setdefault((row.name, contender.name), []).append(why)
+                if (row.name, contender.name) not in self._outcome.failures:
+                    self._outcome.traces[row.name, contender.name] = trace(contender, row, self._settings)

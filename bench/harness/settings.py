@@ -1,15 +1,20 @@
 """How a run is made: windows, repeats, CPUs. Filled in by the command line, read by everything that measures."""
 
+import dataclasses
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Settings:
-    """Times are in seconds; ``budget`` is the time after which no further measurement begins."""
+    """Times are in seconds; ``budget`` is the time after which no further measurement begins.
+
+    ``programs`` is the directory of the compiled programs, ``scratch`` one for the files of this run.
+    """
 
     programs: Path
+    scratch: Path
     repeats: int
     seconds: float
     warmup: float
@@ -19,6 +24,12 @@ class Settings:
     load_cpu: int | None
     seed: int
     tracing: bool = True
+
+    def public(self) -> dict[str, Any]:
+        """Return what a reader of the results needs, without the names of directories."""
+        settings = dataclasses.asdict(self)
+        del settings["programs"], settings["scratch"]
+        return settings
 
 
 def choose_cpus() -> tuple[int | None, int | None]:

@@ -1,13 +1,10 @@
 """From samples to figures: medians per cell, and ratios paired within one repeat."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from harness.measure import FIGURES, Sample
-
-#: Whom everybody is compared with.
-BASELINES = ("uvloop", "asyncio")
+from harness.measure import Sample
 
 
 @dataclass(frozen=True)
@@ -20,16 +17,6 @@ class Spread:
     count: int
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One contender in one row: each figure's spread, and its ratio to each baseline (``ratios[baseline][figure]``)."""
-
-    row: str
-    contender: str
-    figures: dict[str, Spread]
-    ratios: dict[str, dict[str, Spread]]
-
-
 def spread(values: list[float]) -> Spread:
     """Return median and quartiles; of a single value, that value three times."""
     if len(values) == 1:
@@ -38,26 +25,43 @@ def spread(values: list[float]) -> Spread:
     return Spread(median, low, high, len(values))
 
 
-def _paired(own: dict[int, Sample], other: dict[int, Sample], figure: str) -> list[float]:
-    pairs = ((getattr(own[repeat], figure), getattr(other[repeat], figure)) for repeat in own if repeat in other)
-    return [mine / theirs for mine, theirs in pairs if theirs > 0]
+class Summary:
+    """The samples of a run by row and contender. A cell that has failed in any repeat has no figures.
 
+    Args:
+        samples: what was measured.
+        failed: row and contender names of the cells with errors.
+    """
 
-def _ratios(own: dict[int, Sample], other: dict[int, Sample]) -> dict[str, Spread]:
-    by_figure = {figure: _paired(own, other, figure) for figure in FIGURES}
-    return {figure: spread(values) for figure, values in by_figure.items() if values}
+    def __init__(self, samples: Iterable[Sample], failed: Collection[tuple[str, str]] = ()) -> None:
+        self._cells: dict[tuple[str, str], dict[int, Sample]] = {}
+        for sample in samples:
+            if (sample.row, sample.contender) not in failed:
+                self._cells.setdefault((sample.row, sample.contender), {})[sample.repeat] = sample
 
+    def contenders(self, row: str) -> list[str]:
+        """Return who has figures in a row."""
+        return [contender for found, contender in self._cells if found == row]
 
-def summarise(samples: Iterable[Sample]) -> dict[tuple[str, str], Cell]:
-    """Return the cells by row and contender name."""
-    grouped: dict[tuple[str, str], dict[int, Sample]] = {}
-    for sample in samples:
-        grouped.setdefault((sample.row, sample.contender), {})[sample.repeat] = sample
-    cells = {}
-    for (row, contender), own in grouped.items():
-        figures = {figure: spread([getattr(sample, figure) for sample in own.values()]) for figure in FIGURES}
-        ratios = {
-            baseline: _ratios(own, grouped[row, baseline]) for baseline in BASELINES if (row, baseline) in grouped
-        }
-        cells[row, contender] = Cell(row, contender, figures, ratios)
-    return cells
+    def figure(self, row: str, contender: str, figure: str) -> Spread | None:
+        """Return the spread of a figure, or None where it was not measured."""
+        values = [
+            sample.figures[figure]
+            for sample in self._cells.get((row, contender), {}).values()
+            if figure in sample.figures
+        ]
+        return spread(values) if values else None
+
+    def ratio(self, row: str, contender: str, baseline: str, figure: str) -> Spread | None:
+        """Return the spread of a contender's figure divided by the baseline's of the same repeat, or None."""
+        own, other = self._cells.get((row, contender), {}), self._cells.get((row, baseline), {})
+        pairs = ((own[repeat].figures, other[repeat].figures) for repeat in own if repeat in other)
+        values = [a[figure] / b[figure] for a, b in pairs if figure in a and b.get(figure, 0.0) > 0]
+        return spread(values) if values else None
+
+    def distribution(self, row: str, contender: str) -> list[tuple[float, float]]:
+        """Return the latency distribution: share of messages and microseconds, each the median of the repeats."""
+        samples = [sample.distribution for sample in self._cells.get((row, contender), {}).values()]
+        samples = [distribution for distribution in samples if distribution]
+        points = zip(*samples, strict=True)
+        return [(same[0][0], statistics.median(value for _, value in same)) for same in points]

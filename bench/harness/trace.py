@@ -68,9 +68,9 @@ def trace(contender: Contender, row: Row, settings: Settings) -> Trace:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="netloop-bench-") as scratch,
-            Server(contender.command(row, settings.programs), contender.environment, settings.server_cpu) as server,
+            Server(contender.command(row, settings), contender.environment, settings.server_cpu) as server,
         ):
-            prime(server.port, row)
+            prime(server, row, settings)
             summary = Path(scratch) / "summary"
             messages = _drive(server, row, settings, summary)
             calls = parse_summary(summary.read_text())
@@ -80,8 +80,8 @@ def trace(contender: Contender, row: Row, settings: Settings) -> Trace:
     return Trace(sum(by_name.values()), by_name)
 
 
-def _drive(server: Server, row: Row, settings: Settings, summary: Path) -> int:
-    load = GatedLoad(settings.programs, server, row, settings.trace_seconds, settings.warmup, settings.load_cpu)
+def _drive(server: Server, row: Row, settings: Settings, summary: Path) -> float:
+    load = GatedLoad(server, row, settings, settings.trace_seconds)
     try:
         load.wait_until_ready()
         with _attached(server.pid, summary, settings.server_cpu):

@@ -1,5 +1,6 @@
 """TCP echo with ``asyncio.BufferedProtocol``: received into memory the protocol owns, written back as ``bytes``."""
 
+import argparse
 import asyncio
 from typing import cast
 
@@ -30,7 +31,7 @@ class Echo(asyncio.BufferedProtocol):
         self._write(bytes(self._buffer[:nbytes]))
 
 
-async def start() -> int:
+async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
     return port_of(await asyncio.get_running_loop().create_server(Echo, HOST, 0, backlog=BACKLOG))
 

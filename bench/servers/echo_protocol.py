@@ -1,5 +1,6 @@
 """TCP echo with ``asyncio.Protocol``: every chunk is written back as it came."""
 
+import argparse
 import asyncio
 from typing import cast
 
@@ -18,7 +19,7 @@ class Echo(asyncio.Protocol):
         self._write(data)
 
 
-async def start() -> int:
+async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
     return port_of(await asyncio.get_running_loop().create_server(Echo, HOST, 0, backlog=BACKLOG))
 

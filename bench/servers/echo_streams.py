@@ -1,5 +1,6 @@
 """TCP echo with asyncio streams: one task per connection, ``read``, ``write``, ``drain``."""
 
+import argparse
 import asyncio
 
 from serving import BACKLOG, HOST, port_of, run
@@ -19,7 +20,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
-async def start() -> int:
+async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
     return port_of(await asyncio.start_server(echo, HOST, 0, backlog=BACKLOG))
 

@@ -7,6 +7,7 @@ SIGTERM. It also ends when the process that started it does, so an interrupted b
 import argparse
 import asyncio
 import ctypes
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -19,7 +20,16 @@ BACKLOG = 4096
 _PR_SET_PDEATHSIG = 1
 
 #: Starts listening and returns the port. What it starts lives as long as the loop.
-Start = Callable[[], Awaitable[int]]
+Start = Callable[[argparse.Namespace], Awaitable[int]]
+
+_kept: set[object] = set()
+
+
+def keep(thing: object) -> None:
+    """Hold a task or a transport for the life of the process; a task until it is done."""
+    _kept.add(thing)
+    if isinstance(thing, asyncio.Future):
+        thing.add_done_callback(_kept.discard)
 
 
 def die_with_parent() -> None:
@@ -28,8 +38,14 @@ def die_with_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
 
 
-async def _serve(start: Start) -> None:
-    print(await start(), flush=True)
+def raise_descriptor_limit() -> None:
+    """Allow this process as many descriptors as it may have; the largest rows need them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+async def _serve(start: Start, options: argparse.Namespace) -> None:
+    port = await start(options)
+    print(port, flush=True)
     await asyncio.get_running_loop().create_future()
 
 
@@ -40,17 +56,32 @@ def port_of(server: asyncio.AbstractServer) -> int:
     return port
 
 
-def run(start: Start) -> None:
-    """Parse ``--loop`` and serve on that loop until the process is ended."""
-    parser = argparse.ArgumentParser(description="A server for the benchmark: prints its port, serves until SIGTERM.")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every program takes: the loop."""
     parser.add_argument("--loop", choices=sorted(MODULES), default="asyncio", help="event loop to run on")
-    name = parser.parse_args().loop
+
+
+def new_runner(parser: argparse.ArgumentParser, name: str) -> asyncio.Runner:
+    """Prepare this process, and return a runner for the loop of that name."""
     die_with_parent()
+    raise_descriptor_limit()
     try:
-        factory = loop_factory(name)
+        return asyncio.Runner(loop_factory=loop_factory(name))
     except ImportError as error:
         parser.error(f"the loop {name} is not installed: {error}")
+
+
+def run(start: Start) -> None:
+    """Parse the command line and serve until the process is ended."""
+    parser = argparse.ArgumentParser(description="A server for the benchmark: prints its port, serves until SIGTERM.")
+    add_options(parser)
+    parser.add_argument("--size", type=int, default=64, help="upload: bytes to acknowledge at a time")
+    parser.add_argument("--content", help="download: file with the bytes to send")
+    parser.add_argument("--files", help="aiohttp: directory of static files")
+    parser.add_argument("--certificate", help="aiohttp: certificate chain in PEM; without it there is no TLS")
+    parser.add_argument("--key", help="aiohttp: the certificate's private key in PEM")
+    options = parser.parse_args()
     # A plain end, without tear-down: the benchmark measures serving, and has its results by then.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(start))
+    with new_runner(parser, options.loop) as runner:
+        runner.run(_serve(start, options))

@@ -77,7 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     sources = tmp_path_factory.mktemp("sources")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
-    for name in ("cext", "netloop"):
+    for name in ("bench", "cext", "netloop"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("*.so", "_*.c", "__pycache__"))
     done = run([sys.executable, "-m", "build", "--outdir", "dist", "."], sources, BUILD_SECONDS)
     if done.returncode and NO_INDEX.search(done.stdout) and "CI" not in os.environ:
@@ -108,6 +108,10 @@ def package_files() -> set[str]:
     return files(ROOT / "netloop", "*.py", "*.pyi", "py.typed")
 
 
+def benchmark_files() -> set[str]:
+    return files(ROOT / "bench", "*.py", "*.c", "*.h")
+
+
 def test_every_module_has_an_extension() -> None:
     assert sorted(extension["name"] for extension in EXTENSIONS) == [f"netloop.{module}" for module in MODULES]
 
@@ -121,7 +125,7 @@ def test_the_source_distribution_holds_what_a_build_needs(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     needed = package_files() | files(ROOT / "netloop", "*.pyx", "*.pxd") | files(ROOT / "cext", "*.c", "*.h")
-    assert needed | {"pyproject.toml", "README.md", "LICENSE", "cext/build_ext.py"} <= names
+    assert needed | benchmark_files() | {"pyproject.toml", "README.md", "LICENSE", "cext/build_ext.py"} <= names
     generated = {f"netloop/{module}.c" for module in MODULES}
     assert not [name for name in names if name in generated or name.endswith(".so")]
 
@@ -129,7 +133,8 @@ def test_the_source_distribution_holds_what_a_build_needs(built: Built) -> None:
 def test_the_wheel_holds_the_package_and_no_sources_of_compiled_modules(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == package_files() | {f"netloop/{module}{SUFFIX}" for module in MODULES}
+    benchmark = {f"netloop/{name}" for name in benchmark_files()}
+    assert names == package_files() | benchmark | {f"netloop/{module}{SUFFIX}" for module in MODULES}
 
 
 def test_the_package_needs_no_other(built: Built) -> None:
@@ -152,6 +157,13 @@ def test_the_installed_package_runs_and_loads_its_compiled_part_only_then(python
 
 def test_the_installed_command_runs(python: str, tmp_path: Path) -> None:
     assert "The loop runs here" in checked([str(Path(python).with_name("netloop")), "doctor"], tmp_path)
+
+
+def test_the_installed_benchmark_runs(python: str, tmp_path: Path) -> None:
+    command = [python, "-m", "netloop", "bench", "--list", "--rows", "call_soon", "--loops", "netloop", "asyncio"]
+    listed = checked(command, tmp_path)
+    assert "call_soon" in listed
+    assert "netloop asyncio" in listed
 
 
 def test_the_installed_package_serves_the_source_directory_too(built: Built, python: str) -> None:

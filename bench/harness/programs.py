@@ -1,0 +1,53 @@
+"""The kinds of rows: which server program serves each, how it is driven, and what it is called."""
+
+from dataclasses import dataclass
+
+#: What ``Program.shape`` may be: what a row of this kind has to say beside its name.
+SIZED, COUNTED, BARE = "connections and size", "connections", "nothing"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One kind of row.
+
+    ``server`` is a file in ``servers/``; ``driver`` says who drives it: ``load`` (the C load generator), ``wrk``,
+    ``idle`` (connections that only exist) or ``micro`` (nobody: the program measures its own loop). ``flags`` are for
+    the load generator. ``c_servers`` says whether the C servers can serve the kind too. ``needs`` are Python packages.
+    """
+
+    server: str
+    title: str
+    shape: str = SIZED
+    driver: str = "load"
+    flags: tuple[str, ...] = ()
+    c_servers: bool = False
+    needs: tuple[str, ...] = ()
+
+
+PROGRAMS = {
+    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=True),
+    "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
+    "streams": Program("echo_streams.py", "streams echo"),
+    "sock": Program("echo_sock.py", "sock_* echo"),
+    "upload": Program("upload.py", "upload"),
+    "download": Program("download.py", "download"),
+    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=True),
+    "broadcast": Program("broadcast.py", "broadcast", flags=("--broadcast",)),
+    "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",)),
+    "aiohttp": Program("aiohttp_app.py", "aiohttp hello", COUNTED, flags=("--http",), needs=("aiohttp",)),
+    "wrk": Program("aiohttp_app.py", "aiohttp hello, by wrk", COUNTED, driver="wrk", needs=("aiohttp",)),
+    "json": Program("aiohttp_app.py", "aiohttp JSON POST", COUNTED, flags=("--http",), needs=("aiohttp",)),
+    "static": Program("aiohttp_app.py", "aiohttp static file", flags=("--http",), needs=("aiohttp",)),
+    "tls": Program("aiohttp_app.py", "aiohttp TLS hello", COUNTED, flags=("--http", "--tls"), needs=("aiohttp",)),
+    "websocket": Program("aiohttp_app.py", "aiohttp websocket echo", needs=("aiohttp",)),
+    "wsbroadcast": Program("aiohttp_app.py", "aiohttp websocket broadcast", flags=("--broadcast",), needs=("aiohttp",)),
+    "fastapi": Program("fastapi_hello.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
+    "idle": Program(
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=True
+    ),
+    "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
+    "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),
+    "call_later": Program("micro.py", "call_later and cancel", BARE, driver="micro"),
+    "task_switch": Program("micro.py", "task switch", BARE, driver="micro"),
+    "subprocess": Program("micro.py", "child process", BARE, driver="micro"),
+}
