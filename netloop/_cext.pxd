@@ -344,3 +344,7 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_install(io_uring_sqe *sqe, int slot, uint64_t token)
     void nl_prep_sockopt(io_uring_sqe *sqe, nl_file file, unsigned command, int level, int option, const void *value,
                          unsigned length, uint64_t token)
+
+
+cdef extern from "nl_heap.h" nogil:
+    void nl_heap_settle()

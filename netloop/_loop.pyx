@@ -114,6 +114,7 @@ cdef class LoopCore:
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
         self.ring = Ring(**options)
         self.wake = Wake(self)
+        c.nl_heap_settle()
 
     # Scheduling -------------------------------------------------------------------------------------------------
 

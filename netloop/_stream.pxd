@@ -1,15 +1,11 @@
 from netloop._cext cimport nl_file
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport Outbox
-from netloop._socket_transport cimport SocketTransport
+from netloop._receiver cimport StreamReceiver
 
 
-cdef class StreamTransport(SocketTransport):
+cdef class StreamTransport(StreamReceiver):
     cdef object server
-
-    cdef bint buffered
-    cdef bint receiving
-    cdef bint receive_cancelled
 
     cdef Outbox outbox
     cdef bint sending
@@ -22,14 +18,8 @@ cdef class StreamTransport(SocketTransport):
     cdef Py_ssize_t lost
 
     cdef int give_up(self) except -1
-    cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1
     cdef int flush_close(self) except -1
-    cdef int on_received(self, int res, unsigned flags) except -1
-    cdef int receive_data(self, int length, unsigned flags) except -1
-    cdef int fill_buffers(self, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int fill_buffer(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
     cdef int send_now(self) except -1
     cdef int reap_send(self) except -1
     cdef int on_sent(self, int res) except -1

@@ -7,13 +7,13 @@ from typing import Any
 from typing_extensions import disjoint_base
 
 from netloop._loop import LoopCore
-from netloop._socket_transport import SocketTransport
+from netloop._receiver import StreamReceiver
 
 # What isinstance() takes a StreamTransport for.
 class StreamInterface(transports._FlowControlMixin, asyncio.Transport): ...
 
 @disjoint_base
-class StreamTransport(SocketTransport):
+class StreamTransport(StreamReceiver):
     _start_tls_compatible: bool
     _sendfile_compatible: Any
 

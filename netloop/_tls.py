@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sslproto
+from typing import Any
 
 __all__ = ["TLSProtocol"]
 
@@ -14,7 +15,11 @@ class TLSProtocol(sslproto.SSLProtocol):
     waits only when it is paused, would go on writing for ever, because nothing it writes is refused. So it is paused.
     """
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    # What typeshed does not know of asyncio's class.
+    _app_state: Any
+    _app_writing_paused: bool
+
+    def connection_lost(self, exc: BaseException | None) -> None:
         """The connection below has come to its end; see asyncio.BaseProtocol.connection_lost."""
         if self._app_state is sslproto.AppProtocolState.STATE_CON_MADE and not self._app_writing_paused:
             self._app_writing_paused = True
