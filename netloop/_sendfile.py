@@ -9,6 +9,7 @@ Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leave
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import socket
@@ -16,7 +17,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from netloop._host import Host
-from netloop._operation import ReadFile
+from netloop._operation import Poll, ReadFile
 
 if TYPE_CHECKING:
     from netloop._socket_calls import SocketCalls
@@ -25,6 +26,12 @@ __all__ = ["SendFile"]
 
 # Read and sent at a time, bytes: what a send covers at most, so that a part is one send.
 PART = 256 * 1024
+
+# From so many bytes on a file is sent by sendfile(2).
+UNCOPIED = 128 * 1024
+
+# The most that sendfile(2) is asked for between two turns.
+AT_ONCE = 1024 * 1024
 
 
 class SendFile(Host):
@@ -48,6 +55,8 @@ class SendFile(Host):
         transport._begin_sendfile()
         try:
             await transport._drained(0)
+            if end - offset >= UNCOPIED:
+                sent = await self._send_uncopied(transport, descriptor, offset, end)
             while offset + sent < end:
                 part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent))
                 if not part:
@@ -61,6 +70,34 @@ class SendFile(Host):
             sent = max(0, sent - transport._lost_bytes)
             if sent:
                 os.lseek(descriptor, offset + sent, os.SEEK_SET)
+
+    async def _send_uncopied(self, transport: Any, descriptor: int, offset: int, end: int) -> int:
+        """Send by sendfile(2) what it can send; how much that was. The file's position is set if it fails."""
+        try:
+            socket_descriptor = transport._sock.fileno()
+        except OSError:
+            return 0  # no descriptor to spare for a connection that has none
+        position = offset
+        try:
+            while position < end:
+                try:
+                    sent = os.sendfile(socket_descriptor, descriptor, position, min(end - position, AT_ONCE))
+                except BlockingIOError:
+                    await transport._writable(Poll(self, socket_descriptor, True))
+                    continue
+                except OSError as error:
+                    if position == offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                        return 0  # not from a file of this kind
+                    raise
+                if not sent:
+                    break  # the file has become shorter
+                position += sent
+                await transport._writable(None)
+            return position - offset
+        except BaseException:
+            if position > offset:
+                os.lseek(descriptor, position, os.SEEK_SET)
+            raise
 
     async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
         """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sock_sendfile.

@@ -293,6 +293,32 @@ cdef class StreamTransport(StreamReceiver):
             self.send_now()
         await self._drained(limit)
 
+    async def _writable(self, poll):
+        """Wait for a poll that tells of room, or for a turn if there is none, or until the end: a ConnectionError."""
+        if self.state >= NL_CANCELLING:
+            if poll is not None:
+                poll.close()
+            raise ConnectionError("Connection is closed by peer")
+        waiter = self.drain_waiter = self.loop.create_future()
+        self.drain_limit = -1
+
+        def wake(_=None):
+            if not waiter.done():
+                waiter.set_result(None)
+
+        if poll is None:
+            self.loop.call_soon(wake)
+        else:
+            poll.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            self.drain_waiter = None
+            if poll is not None:
+                poll.cancel()
+        if self.state >= NL_CANCELLING:
+            raise ConnectionError("Connection is closed by peer")
+
     async def _drained(self, Py_ssize_t limit):
         """Wait until no more than `limit` bytes are left to send, or until the end, which is a ConnectionError."""
         if self.parted:
