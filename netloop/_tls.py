@@ -16,7 +16,7 @@ class TLSProtocol(sslproto.SSLProtocol):
     """The protocol between a connection and the application's own, which speaks TLS.
 
     asyncio's asks for 256 KiB of each record, so that memory of this size is allocated and shortened for each, and once
-    more to be told, by an exception, that there is none left. Without that, a small request over TLS costs 4 % less CPU.
+    more to be told, by an exception, that there is none left. Without that a small request costs 4 % less CPU.
 
     asyncio only schedules the application's connection_lost(). A writer that comes before it in the ready queue, and
     waits only when it is paused, would go on writing for ever, because nothing it writes is refused. So it is paused.
