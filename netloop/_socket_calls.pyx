@@ -176,6 +176,8 @@ cdef class SocketCalls:
                     return None
             finally:
                 PyBuffer_Release(&view)
+        if not is_stream(sock):
+            return self.send_datagram(sock, fd, data, b"", False)
         operation = SendAll.__new__(SendAll)
         operation.export(data, PyBUF_SIMPLE)
         operation.sent = max(sent, 0)
@@ -185,10 +187,14 @@ cdef class SocketCalls:
     def send_to(self, sock, data, address):
         """sendto(), where an attempt has found no room"""
         cdef int fd = self.check(sock)
+        return self.send_datagram(sock, fd, data, encode_destination(family_of(sock), address), True)
+
+    cdef SendTo send_datagram(self, object sock, int fd, object data, bytes name, bint counting):
         cdef SendTo operation = SendTo.__new__(SendTo)
         operation.export(data, PyBUF_SIMPLE)
-        operation.address_to(encode_destination(family_of(sock), address))
+        operation.address_to(name)
         operation.writing = True
+        operation.counting = counting
         return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
 
     def close(self):

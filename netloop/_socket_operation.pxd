@@ -69,7 +69,13 @@ cdef class SendAll(BufferOperation):
 
 @cython.final
 cdef class SendTo(Message):
+    cdef bint polling
+    cdef bint counting
+    cdef bint full
+    cdef double pause
+
     cdef int address_to(self, bytes name) except -1
+    cdef int come_back(self) except -1
 
 
 @cython.final

@@ -17,7 +17,7 @@ import socket
 cimport cython
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EBADF, ENOBUFS
+from libc.errno cimport EAGAIN, EBADF, ENOBUFS
 from libc.string cimport memcpy
 from posix.unistd cimport close as close_descriptor
 
@@ -28,6 +28,14 @@ from netloop._loop cimport LoopCore
 from netloop._operation cimport WAITING, Operation
 from netloop._ring cimport Ring
 
+
+cdef extern from "<poll.h>":
+    enum:
+        POLLOUT
+
+# Seconds to the next try where no poll tells of room, doubled each time.
+cdef double FIRST_PAUSE = 0.001
+cdef double LAST_PAUSE = 0.05
 
 cdef object socket_class = socket.socket
 cdef object raw_socket_class = _socket.socket
@@ -315,20 +323,53 @@ cdef class SendAll(BufferOperation):
 
 @cython.no_gc_clear
 cdef class SendTo(Message):
-    """sendto() of one datagram that found no room at once."""
+    """send() or sendto() of one datagram that found no room at once.
+
+    It does not wait in the kernel. Linux 6.18 has copied a UNIX datagram's payload when it finds the receiver full, and
+    what it sends later is empty. So it comes back, and is tried again when a poll says that there is room. Of a
+    receiver that the socket is not connected to no poll can tell; where it did not help there is a pause before the
+    next one.
+    """
 
     cdef int address_to(self, bytes name) except -1:
+        """An empty name is the address that the socket is connected to."""
         self.point_at(self.view.buf, self.view.len)
         memcpy(&self.name, PyBytes_AS_STRING(name), len(name))
         self.header.msg_namelen = <c.socklen_t>len(name)
+        self.full = True
+        self.pause = FIRST_PAUSE
         return 0
 
     cdef int prepare(self) except -1:
-        c.nl_prep_sendmsg(self.sqe(), c.nl_descriptor(self.fd), &self.header, 0, self.own_token())
+        self.polling = self.full
+        if self.polling:
+            c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLOUT, self.own_token())
+        else:
+            c.nl_prep_sendmsg(self.sqe(), c.nl_descriptor(self.fd), &self.header, c.MSG_DONTWAIT, self.own_token())
         return 0
 
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        if self.state == WAITING:
+            if self.polling and res >= 0:
+                self.full = False
+                return self.mark_dirty()
+            if res == -EAGAIN:
+                return self.come_back()
+        return Operation.on_completion(self, op, lane, res, flags)
+
+    cdef int come_back(self) except -1:
+        """The poll said that there is room, and there is none."""
+        self.full = True
+        self.loop.call_later(self.pause, self._poll_again)
+        self.pause = min(2 * self.pause, LAST_PAUSE)
+        return 0
+
+    def _poll_again(self):
+        if self.state == WAITING:
+            self.mark_dirty()
+
     cdef object result_of(self, int res, unsigned flags):
-        return res
+        return res if self.counting else None
 
 
 cdef class Accept(SocketOperation):
