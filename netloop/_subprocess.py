@@ -53,14 +53,15 @@ class Subprocesses(Host):
         transport = _SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **options
         )
-        self._children.add(_Child(self, transport))
+        child = _Child(self, transport)
+        self._children.add(child)
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
             transport.close()
-            await transport._wait()
+            await child.ended
             raise
         return transport
 
@@ -83,6 +84,23 @@ class _SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=bufsize, **options
         )
 
+    async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
+        """Make the pipes' transports, and close them again if nobody wants them any more.
+
+        asyncio's close() knows only the pipes that were connected by then, and relies on the child to close the others.
+        A child of the child's may hold them open.
+        """
+        process = self._proc
+        await super()._connect_pipes(waiter)
+        if self._pending_calls is None and not self._closed:
+            return  # all are connected, and wanted
+        for number, file in enumerate((process.stdin, process.stdout, process.stderr)):
+            pipe: Any = self._pipes.get(number)
+            if pipe is not None:
+                pipe.pipe.close()
+            elif file is not None:
+                file.close()
+
 
 class _Child:
     """Awaits the end of one child process and tells its transport."""
@@ -92,6 +110,7 @@ class _Child:
         self._transport = transport
         self._process = transport._proc
         self._pause = _FIRST_PAUSE
+        self.ended = loop.create_future()
         try:
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError:
@@ -119,6 +138,8 @@ class _Child:
         self._loop._children.discard(self)
         self.close_pidfd()
         self._transport._process_exited(status)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _collect(self) -> int | None:
         """The exit code, as subprocess.Popen.returncode has it; None while there is none."""
