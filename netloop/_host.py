@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     class Host(LoopCore, asyncio.BaseEventLoop):
         """A loop, with those methods of asyncio.BaseEventLoop that typeshed leaves out."""
 
+        _default_executor: Any
+
         def _check_closed(self) -> None: ...
 
         def _check_running(self) -> None: ...
 
         async def _ensure_resolved(
-            self, address: Any, *, family: int, type: int, proto: int, loop: asyncio.AbstractEventLoop
+            self, address: Any, *, family: int, type: int, proto: int, flags: int = 0, loop: asyncio.AbstractEventLoop
         ) -> list[Any]: ...
 
         def _check_sendfile_params(self, sock: Any, file: Any, offset: Any, count: Any) -> None: ...
+
+        async def _connect_sock(
+            self, exceptions: list[Any], addr_info: Any, local_addr_infos: Any = None
+        ) -> socket.socket: ...
 
         async def _create_connection_transport(
             self,

@@ -14,7 +14,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
-from netloop._host import Host
+from netloop._connections import Connections
 
 __all__ = ["UnixSockets"]
 
@@ -22,7 +22,7 @@ __all__ = ["UnixSockets"]
 _CLEAN_UP = sys.version_info >= (3, 13)
 
 
-class UnixSockets(Host):
+class UnixSockets(Connections):
     """The methods of a loop that concern UNIX sockets, except for what they share with TCP's."""
 
     def __init__(self) -> None:
@@ -121,9 +121,7 @@ class UnixSockets(Host):
             ssl_shutdown_timeout,
         )
         if start_serving:
-            server._start_serving()  # type: ignore[attr-defined]
-            # The first accepts are armed when this turn's submissions are written.
-            await asyncio.sleep(0)
+            await self._begin_serving(server)
         return server
 
     def _remember_file(self, sock: socket.socket) -> None:

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
 from netloop._datagram import make_datagram
+from netloop._executor import DefaultExecutor
 from netloop._listener import Listener
 from netloop._loop import LoopCore
 from netloop._pipe import make_read_pipe, make_write_pipe
 from netloop._ring import FaultPlan
 from netloop._sendfile import SendFile
+from netloop._sendfile_fallback import SendFileFallback
 from netloop._signals import SignalHandlers
 from netloop._socket_calls import SocketCalls
 from netloop._sockets import SocketOperations
@@ -54,7 +56,17 @@ _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 
-class EventLoop(SignalHandlers, SocketOperations, SendFile, UnixSockets, Subprocesses, LoopCore, asyncio.BaseEventLoop):
+class EventLoop(
+    SignalHandlers,
+    SocketOperations,
+    SendFile,
+    SendFileFallback,
+    UnixSockets,
+    Subprocesses,
+    DefaultExecutor,
+    LoopCore,
+    asyncio.BaseEventLoop,
+):
     """An asyncio event loop on an io_uring of its own.
 
     Args:

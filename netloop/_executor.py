@@ -1,0 +1,41 @@
+"""Shutting the default executor down, which asyncio before Python 3.12 does not let go of when it is cancelled.
+
+It blocks the loop until the threads have ended, and then answers a future that nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import futures
+
+from netloop._host import Host
+
+__all__ = ["DefaultExecutor"]
+
+
+class DefaultExecutor(Host):
+    """The part of a loop that ends its default executor."""
+
+    if sys.version_info < (3, 12):
+
+        async def shutdown_default_executor(self) -> None:
+            """Wait until the default executor's threads have ended; see asyncio.loop.shutdown_default_executor.
+
+            If it is cancelled, they end by themselves.
+            """
+            self._executor_shutdown_called = True
+            if self._default_executor is None:
+                return
+            future = self.create_future()
+            thread = threading.Thread(target=self._do_shutdown, args=(future,))
+            thread.start()
+            await future
+            thread.join()
+
+        def _do_shutdown(self, future: asyncio.Future[None]) -> None:
+            """In a thread of its own: wait for the threads, and say so to a loop that still cares."""
+            self._default_executor.shutdown(wait=True)
+            if not self.is_closed():
+                self.call_soon_threadsafe(futures._set_result_unless_cancelled, future, None)  # type: ignore[attr-defined]
