@@ -8,20 +8,30 @@ while the first accepts are armed. Its start_tls() closes the connection, and ne
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
+import sys
 from asyncio import base_events, sslproto
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from netloop._host import Host
 
 __all__ = ["Connections"]
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _as_asyncio(method: Any) -> Callable[[_Method], _Method]:
+    """Shows the parameters that asyncio's method has in this version of Python, to which the others are passed on."""
+    return cast("Callable[[_Method], _Method]", functools.wraps(method, assigned=(), updated=()))
+
 
 class Connections(Host):
     """The methods of a loop that connect and serve by address, except for what they share with others."""
 
+    @_as_asyncio(asyncio.BaseEventLoop.create_connection)
     async def create_connection(
         self,
         protocol_factory: Callable[[], Any],
@@ -39,7 +49,8 @@ class Connections(Host):
             OSError: the host is not found, or none of its addresses answers.
             ValueError: the arguments contradict each other.
         """
-        if happy_eyeballs_delay is None or sock is not None or (host is None and port is None):
+        refused = "all_errors" in options and sys.version_info < (3, 12)
+        if happy_eyeballs_delay is None or sock is not None or (host is None and port is None) or refused:
             return await super().create_connection(
                 protocol_factory,
                 host,
@@ -114,6 +125,7 @@ class Connections(Host):
                 task.cancel()
                 task.add_done_callback(_close_result)
 
+    @_as_asyncio(asyncio.BaseEventLoop.create_server)
     async def create_server(
         self, protocol_factory: Callable[[], Any], *args: Any, start_serving: bool = True, **options: Any
     ) -> asyncio.Server:
@@ -123,6 +135,7 @@ class Connections(Host):
             await self._begin_serving(server)
         return server  # type: ignore[no-any-return]
 
+    @_as_asyncio(asyncio.BaseEventLoop.start_tls)
     async def start_tls(
         self, transport: Any, protocol: asyncio.BaseProtocol, sslcontext: ssl.SSLContext, **options: Any
     ) -> Any:
@@ -130,7 +143,7 @@ class Connections(Host):
         try:
             return await super().start_tls(transport, protocol, sslcontext, **options)
         except BaseException:
-            tls: Any = transport.get_protocol()
+            tls: Any = transport.get_protocol() if hasattr(transport, "get_protocol") else None
             # One that loses the connection in the middle of the handshake tells nobody but who waits for that.
             if getattr(tls, "_state", None) is sslproto.SSLProtocolState.DO_HANDSHAKE:
                 tls._set_state(sslproto.SSLProtocolState.UNWRAPPED)
