@@ -77,6 +77,9 @@ NO_SUCH_METHOD = "a transport does not have the methods of another kind"
 # loop name → "module::test" or "module::test[parameters without the loop]" → difference
 DIFFERENCES: dict[str, dict[str, Difference]] = {
     "asyncio": {
+        "test_sendfile::test_a_cancelled_transfer_into_a_socket_tells_how_much_was_sent": fails(
+            "the file's position is not set when a transfer into a socket is cancelled"
+        ),
         "test_datagram::test_a_pair_of_unix_sockets_needs_no_address": skipped(
             "sendto wants an address where the peer has no name"
         ),
@@ -161,6 +164,10 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_subprocess::test_a_child_that_does_not_read": unreliable("the pipe is gone before it is asked"),
         "test_sendfile::test_a_part_of_a_file": fails(NO_SENDFILE),
         "test_sendfile::test_a_file_without_a_descriptor": fails(NO_SENDFILE),
+        "test_sendfile::test_a_cancelled_transfer_into_a_socket_tells_how_much_was_sent": skipped(
+            "loop.sock_sendfile is not there"
+        ),
+        "test_sendfile::test_a_peer_that_leaves_amid_a_large_file": skipped(NO_SENDFILE),
         "test_sendfile::test_a_part_of_a_file_into_a_socket": skipped("loop.sock_sendfile is not there"),
         "test_sendfile::test_writing_meanwhile_is_refused": fails(NO_SENDFILE),
         "test_sendfile::test_a_file_that_becomes_shorter": fails(NO_SENDFILE),

@@ -150,3 +150,35 @@ async def test_a_part_of_a_file_into_a_socket(loop, path, offset, count, expecte
         assert await sending == len(wanted)
         assert received == wanted
         assert file.tell() == offset + len(wanted)
+
+
+async def test_a_cancelled_transfer_into_a_socket_tells_how_much_was_sent(loop, path):
+    near, far = socket.socketpair()
+    with near, far, path.open("rb") as file:
+        near.setblocking(False)
+        far.setblocking(False)
+        sending = asyncio.create_task(loop.sock_sendfile(near, file))
+        await asyncio.sleep(0.05)
+        received = bytearray(await loop.sock_recv(far, 100_000))
+        await asyncio.sleep(0.05)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        near.shutdown(socket.SHUT_WR)
+        while data := await loop.sock_recv(far, 1 << 20):
+            received += data
+        assert 0 < len(received) < SIZE
+        assert received == pattern(SIZE)[: len(received)]
+        assert file.tell() == len(received)
+
+
+async def test_a_peer_that_leaves_amid_a_large_file(loop, large):
+    async with connected() as (client, server):
+        with large.open("rb") as file:
+            sending = asyncio.ensure_future(loop.sendfile(client.transport, file))
+            await server.until(lambda: len(server.data) > 1_000_000)
+            server.transport.abort()
+            with pytest.raises(ConnectionError):
+                await sending
+            assert 1_000_000 < file.tell() < LARGE
+        await client.lost
