@@ -21,6 +21,7 @@ cdef class LoopCore:
     cdef Timers timers
     cdef Wake wake
     cdef bint blocked
+    cdef double spin
     cdef readonly uint64_t turns
     cdef readonly uint64_t wakeups
     cdef public bint _stopping
@@ -37,6 +38,7 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
+    cdef bint spin_awhile(self, int64_t limit) except -1
     cdef int say_farewells(self) except -1
     cdef int64_t wait_limit(self) except? -2
     cdef int run_ready(self, Py_ssize_t remaining) except -1

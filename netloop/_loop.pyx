@@ -110,8 +110,9 @@ cdef class LoopCore:
         self.timers = Timers()
         self.farewells = []  # endpoints whose on_farewell() is called in this turn or the next
 
-    def _set_up(self, dict options):
+    def _set_up(self, dict options, double spin):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
+        self.spin = spin
         self.ring = Ring(**options)
         self.wake = Wake(self)
         c.nl_heap_settle()
@@ -219,7 +220,9 @@ cdef class LoopCore:
             self.say_farewells()
         limit = self.wait_limit()
         scheduled = self.ready.count
-        if limit != 0:
+        if limit != 0 and self.spin and self.spin_awhile(limit):
+            pass
+        elif limit != 0:
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
             self.blocked = True
@@ -242,6 +245,17 @@ cdef class LoopCore:
         if self.timers.heap.count:
             self.fire_timers()
         return 0
+
+    cdef bint spin_awhile(self, int64_t limit) except -1:
+        """Submit, and ask the kernel again and again for what has arrived; says whether there is something to do."""
+        cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
+        cdef double end = monotonic() + seconds
+        while True:
+            self.ring.enter(0, 0)
+            if c.nl_ring_ready(&self.ring.ring) or self.ready.count:
+                return True
+            if monotonic() >= end:
+                return False
 
     cdef int say_farewells(self) except -1:
         """Have connections that have come to their end say so, then flush once more, which closes them.

@@ -77,9 +77,12 @@ class EventLoop(
         buffer_size: bytes in a receive buffer, and so the largest piece data_received() is given.
         fixed_files: connections that live in the ring's own table; more of them take plain descriptors. By default as
             many as RLIMIT_NOFILE allows, up to 65,536.
+        spin: seconds, at most 1, for which an idle loop asks the kernel again and again before it sleeps. With 100e-6
+            an answer that comes within that time is had without a wake-up, which is most of the latency of a single
+            busy connection; the price is a core that is never idle while messages come.
 
     Raises:
-        ValueError: a size is out of range.
+        ValueError: a size, or ``spin``, is out of range.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -92,6 +95,7 @@ class EventLoop(
         buffer_count_max: int = 1024,
         buffer_size: int = 128 * 1024,
         fixed_files: int | None = None,
+        spin: float = 0.0,
         _faults: FaultPlan | None = None,
     ) -> None:
         if fixed_files is None:
@@ -105,8 +109,10 @@ class EventLoop(
             "fixed_files": fixed_files,
         }
         _check_sizes(sizes)
+        if not 0 <= spin <= 1:
+            raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
         try:
-            self._set_up({**sizes, "faults": _faults})
+            self._set_up({**sizes, "faults": _faults}, spin)
         except OSError as error:
             raise explain(error.errno or 0) from error
         super().__init__()

@@ -59,6 +59,7 @@ ALL = {
         Contender("c-uring", python=False),
         Contender("c-epoll", python=False),
         Contender("netloop"),
+        Contender("netloop-spin"),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),

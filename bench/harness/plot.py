@@ -15,6 +15,7 @@ from harness.targets import BASELINE, SUBJECT
 #: One colour per contender, the same in every plot.
 COLOURS = {
     "netloop": "#d62728",
+    "netloop-spin": "#ff9896",
     "uvloop": "#1f77b4",
     "asyncio": "#2ca02c",
     "asyncio-mmap": "#98df8a",

@@ -5,6 +5,7 @@ version and exits 0, or prints why not and exits 3 (not installed) or 4 (install
 """
 
 import asyncio
+import functools
 import importlib
 import importlib.metadata
 import platform
@@ -20,6 +21,7 @@ MODULES = {
     "asyncio-mmap": "asyncio",
     "uvloop": "uvloop",
     "netloop": "netloop",
+    "netloop-spin": "netloop",
     "rsloop": "rsloop",
     "rloop": "rloop",
     "aiofastnet": "aiofastnet",
@@ -39,6 +41,8 @@ def loop_factory(name: str) -> LoopFactory:
     module = importlib.import_module(MODULES[name])
     if name == "aiofastnet":
         factory: LoopFactory = module.loop_factory()
+    elif name == "netloop-spin":
+        factory = functools.partial(module.EventLoop, spin=100e-6)
     else:
         factory = module.new_event_loop
     return factory

@@ -21,9 +21,22 @@ def test_a_size_out_of_range_is_refused_with_the_range(loop_name, name, size):
         netloop.EventLoop(**{name: size})
 
 
+@pytest.mark.parametrize("spin", [-0.1, 1.5, float("nan")])
+def test_a_spin_out_of_range_is_refused_with_the_range(loop_name, spin):
+    with pytest.raises(ValueError, match="spin must be from 0 to 1 second"):
+        netloop.EventLoop(spin=spin)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"buffer_count": 8192}, {"buffer_count": 65536}, {"buffer_count_max": 32768}, {"fixed_files": 4}],
+    [
+        {"spin": 200e-6},
+        {"spin": 1.0},
+        {"buffer_count": 8192},
+        {"buffer_count": 65536},
+        {"buffer_count_max": 32768},
+        {"fixed_files": 4},
+    ],
     ids=str,
 )
 def test_a_size_within_the_range_works(new_loop, options):
