@@ -6,7 +6,7 @@ connection or once per loop. Attributes with a leading underscore are those that
 """
 
 import os
-from asyncio import base_events
+from asyncio import Future, base_events
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
@@ -122,6 +122,14 @@ cdef class LoopCore:
     def time(self):
         """Seconds on the loop's clock, CLOCK_MONOTONIC."""
         return monotonic()
+
+    def get_debug(self):
+        """Is debug mode on? Every future and task asks."""
+        return self._debug
+
+    def create_future(self):
+        """A future of this loop."""
+        return Future(loop=self)
 
     cdef int check_call(self, object callback, str method, bint check_thread) except -1:
         if self._closed:
