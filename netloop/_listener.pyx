@@ -158,7 +158,8 @@ cdef class Listener(Endpoint):
             sock.settimeout(0)
         if self.loop._debug:
             logger.debug("%r got a new connection from %r: %r", self.server, peer, sock)
-        transport = new_stream(self.loop, file, sock, protocol, context, self.server, {"peername": peer})
+        transport = new_stream(self.loop, file, sock, protocol, context, self.server,
+                               None if file.flag else {"peername": peer})
         return transport.begin()
 
     cdef int refuse(self, c.nl_file file) except -1:

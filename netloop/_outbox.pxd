@@ -6,9 +6,13 @@ cdef class Outbox:
     cdef Py_ssize_t first
     cdef Py_ssize_t offset
     cdef readonly Py_ssize_t size
+    # What gather() has described: how many pieces, where they are, and, if they are several, the message of them. One
+    # piece needs no memory of its own, which is all that most connections ever send at a time.
+    cdef Py_ssize_t count
     cdef iovec *vectors
+    cdef msghdr *message
+    cdef iovec single
     cdef Py_ssize_t capacity
-    cdef msghdr message
 
     cdef int add(self, bytes piece) except -1
     cdef int reserve(self, Py_ssize_t count) except -1

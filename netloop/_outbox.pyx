@@ -28,9 +28,11 @@ cdef class Outbox:
 
     def __cinit__(self):
         self.pieces = []
+        self.vectors = &self.single
+        self.capacity = 1
 
     def __dealloc__(self):
-        free(self.vectors)
+        free(self.message)
 
     cdef int add(self, bytes piece) except -1:
         if PyBytes_GET_SIZE(piece):
@@ -39,7 +41,7 @@ cdef class Outbox:
         return 0
 
     cdef Py_ssize_t gather(self) except -1:
-        """Describe the next send in `message`; returns its length, 0 when there is nothing to send."""
+        """Describe the next send; returns its length, 0 when there is nothing to send."""
         cdef Py_ssize_t count = 0, total = 0, start = self.offset, length
         cdef Py_ssize_t waiting = min(len(self.pieces) - self.first, VECTORS_LIMIT)
         cdef bytes piece
@@ -53,18 +55,22 @@ cdef class Outbox:
             total += length
             start = 0
             count += 1
-        self.message.msg_iov = self.vectors
-        self.message.msg_iovlen = count
+        self.count = count
+        if count > 1:
+            self.message.msg_iovlen = count
         return total
 
     cdef int reserve(self, Py_ssize_t count) except -1:
+        """Have room to describe so many pieces. Nothing may be in flight."""
         cdef Py_ssize_t capacity = max(self.capacity, VECTORS_FIRST)
         while capacity < count:
             capacity *= 2
-        cdef c.iovec *vectors = <c.iovec *>realloc(self.vectors, capacity * sizeof(c.iovec))
-        if vectors == NULL:
+        cdef c.msghdr *message = <c.msghdr *>realloc(self.message, sizeof(c.msghdr) + capacity * sizeof(c.iovec))
+        if message == NULL:
             raise MemoryError("no memory to describe a send")
-        self.vectors = vectors
+        memset(message, 0, sizeof(c.msghdr))
+        self.message = message
+        self.vectors = message.msg_iov = <c.iovec *>(message + 1)
         self.capacity = capacity
         return 0
 

@@ -270,11 +270,11 @@ cdef class WritePipeTransport(Transport):
         else:
             self.armed = c.NL_WRITE
             # An offset of -1 means the file's own position, the only one a pipe has.
-            if self.outbox.message.msg_iovlen == 1:
+            if self.outbox.count == 1:
                 c.nl_prep_write(self.sqe(), file, self.outbox.vectors[0].iov_base, <unsigned>length,
                                 <c.uint64_t>-1, self.token(c.NL_WRITE, 0))
             else:
-                c.nl_prep_writev(self.sqe(), file, self.outbox.vectors, <unsigned>self.outbox.message.msg_iovlen,
+                c.nl_prep_writev(self.sqe(), file, self.outbox.vectors, <unsigned>self.outbox.count,
                                  <c.uint64_t>-1, self.token(c.NL_WRITE, 0))
         return 0
 

@@ -137,6 +137,10 @@ cdef class SocketTransport(ReadingTransport):
 
     def get_extra_info(self, name, default=None):
         """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
+        if name == "peername" and isinstance(self.sock, FixedSocket):
+            return (<FixedSocket>self.sock).peer
+        if self.extra is None:
+            self.extra = {}
         if name in self.extra:
             return self.extra[name]
         if name == "socket":

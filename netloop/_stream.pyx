@@ -117,11 +117,11 @@ cdef class StreamTransport(StreamReceiver):
             return 0
         length = self.outbox.gather()
         if length:
-            if self.outbox.message.msg_iovlen == 1:
+            if self.outbox.count == 1:
                 c.nl_prep_send(self.sqe(), self.file, self.outbox.vectors[0].iov_base, <unsigned>length,
                                self.token(c.NL_SEND, 0))
             else:
-                c.nl_prep_sendmsg(self.sqe(), self.file, &self.outbox.message, c.MSG_WAITALL,
+                c.nl_prep_sendmsg(self.sqe(), self.file, self.outbox.message, c.MSG_WAITALL,
                                   self.token(c.NL_SEND, 0))
             self.sending = True
             return 0
