@@ -1,4 +1,4 @@
-"""Shutting the default executor down, which asyncio before Python 3.12 does not let go of when it is cancelled.
+"""Shutting the default executor down, which asyncio before Python 3.13 does not let go of when it is cancelled.
 
 It blocks the loop until the threads have ended, and then answers a future that nobody waits for any more.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import warnings
 from asyncio import futures
 
 from netloop._host import Host
@@ -25,6 +26,29 @@ class DefaultExecutor(Host):
 
             If it is cancelled, they end by themselves.
             """
+            await self._end_executor()
+
+    elif sys.version_info < (3, 13):
+
+        async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+            """Wait until the default executor's threads have ended; see asyncio.loop.shutdown_default_executor.
+
+            If it is cancelled, or takes longer than ``timeout`` seconds, they end by themselves.
+            """
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._end_executor()
+            except TimeoutError:
+                warnings.warn(
+                    f"The executor did not finishing joining its threads within {timeout} seconds.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                self._default_executor.shutdown(wait=False)
+
+    if sys.version_info < (3, 13):
+
+        async def _end_executor(self) -> None:
             self._executor_shutdown_called = True
             if self._default_executor is None:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import platform
 import sys
@@ -69,11 +70,11 @@ def write(outcome: Outcome, options: Options, history: History) -> Path:
 def plot(outcome: Outcome, options: Options, history: History) -> list[Path]:
     """Draw connections over time and the latencies; nothing where matplotlib is not installed. Returns the files."""
     try:
-        import matplotlib
+        # By name, so that the sources can be type-checked where matplotlib is not installed.
+        importlib.import_module("matplotlib").use("Agg")
+        pyplot = importlib.import_module("matplotlib.pyplot")
     except ImportError:
         return []
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
     picture, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     left.plot([moment for moment, _, _ in history], [now_open for _, now_open, _ in history])

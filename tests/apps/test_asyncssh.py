@@ -51,8 +51,13 @@ async def handle(process: Any) -> None:
             command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        assert child.stdout and child.stderr
+        status = await child.wait()
+        # The end of the command may be known before all that it wrote has been passed on.
+        while not (child.stdout.at_eof() and child.stderr.at_eof()):
+            await asyncio.sleep(0.001)
         await process.stdout.drain()
-        process.exit(await child.wait())
+        process.exit(status)
         await process.wait_closed()
 
 

@@ -21,10 +21,17 @@ from .helpers import eventually, pattern, turns
 
 PYTHON = (sys.executable, "-S", "-E", "-c")
 
+# The children that were there before the test.
+OTHERS: list[str] = []
+
 
 @pytest.fixture(autouse=True)
 def no_child_left():
-    """Fail when a test leaves a child of this process running, or one that nobody has awaited."""
+    """Fail when a test leaves a child of this process running, or one that nobody has awaited.
+
+    Other tests may have children that last for the whole session, servers for instance.
+    """
+    OTHERS[:] = all_children()
     yield
     deadline = time.monotonic() + 3
     while children() and time.monotonic() < deadline:
@@ -32,9 +39,15 @@ def no_child_left():
         subprocess._cleanup()
         time.sleep(0.01)
     assert not children()
+    OTHERS.clear()
 
 
 def children() -> list[str]:
+    """The children that the test has made."""
+    return [child for child in all_children() if child not in OTHERS]
+
+
+def all_children() -> list[str]:
     found = []
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as file:
