@@ -5,6 +5,8 @@ from netloop._socket_transport cimport SocketTransport
 
 cdef class StreamReceiver(SocketTransport):
     cdef bint buffered
+    # Is the protocol a ByteTaker?
+    cdef bint takes_bytes
     cdef bint receiving
     cdef bint receive_cancelled
     # Does it receive by itself, without the group? How many receives in a row have spoken for the other way?

@@ -20,6 +20,7 @@ from libc.string cimport memcpy
 from netloop cimport _cext as c
 from netloop._cext cimport NL_DRAINING
 from netloop._socket_transport cimport os_error
+from netloop._transport cimport ByteTaker
 
 
 cdef extern from "Python.h":
@@ -60,6 +61,7 @@ cdef class StreamReceiver(SocketTransport):
         """Change the protocol; see asyncio.BaseTransport.set_protocol."""
         SocketTransport.set_protocol(self, protocol)
         self.buffered = isinstance(protocol, BufferedProtocol)
+        self.takes_bytes = isinstance(protocol, ByteTaker)
 
     cdef int flush_receive(self) except -1:
         """Arm the receive or the poll, or cancel it, as wanted."""
@@ -177,6 +179,11 @@ cdef class StreamReceiver(SocketTransport):
         cdef Py_ssize_t part
         cdef str doing = "get_buffer"
         try:
+            if self.takes_bytes:
+                doing = "buffer_updated"
+                part, used[0] = used[0], length
+                (<ByteTaker>self.protocol).take(data + part, length - part)
+                return 0
             memory = self.protocol.get_buffer(length - used[0])
             PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
             part = min(view.len, length - used[0])

@@ -6,6 +6,10 @@ cdef enum:
     HIGH_WATER = 64 * 1024
 
 
+cdef class ByteTaker:
+    cdef int take(self, const unsigned char *data, Py_ssize_t length) except -1
+
+
 cdef class Transport(Endpoint):
     cdef LoopCore loop
     cdef object protocol

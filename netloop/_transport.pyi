@@ -8,6 +8,9 @@ from netloop._ring import Endpoint
 STATE_NAMES: dict[int, str]
 
 @disjoint_base
+class ByteTaker: ...
+
+@disjoint_base
 class Transport(Endpoint):
     @property
     def _loop(self) -> LoopCore: ...

@@ -21,6 +21,14 @@ STATE_NAMES = {
 }
 
 
+cdef class ByteTaker:
+    """A protocol of ours, which a stream transport hands what arrives without a call of Python's."""
+
+    cdef int take(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """Take all of it. The memory is the caller's, until this returns."""
+        raise NotImplementedError
+
+
 cdef class Transport(Endpoint):
     """An endpoint between a file and a protocol.
 

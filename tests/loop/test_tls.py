@@ -24,6 +24,7 @@ from .helpers import (
     reset,
     serving,
     stop,
+    turns,
 )
 
 
@@ -70,6 +71,82 @@ async def test_large_transfers_both_ways(loop, server_tls, connect, kind):
         assert await protocol.until_received(len(payload)) == payload
         assert await client.until_received(len(payload)) == payload[::-1]
         await finish(client)
+
+
+@pytest.mark.parametrize("kind", [Recorder, BufferedRecorder], ids=["Protocol", "BufferedProtocol"])
+async def test_pieces_of_all_sizes(loop, server_tls, connect, kind):
+    """Around the sizes of a record and of what is joined; each as bytes, as memory, and in a list of small ones."""
+    sizes = (1, 2, 16383, 16384, 16385, 65535, 65536, 65537, 200_000, 3)
+    pieces = [pattern(size) for size in sizes]
+    expected = b"".join(piece * 3 for piece in pieces)
+    async with serving(kind, ssl=server_tls) as (server, protocols):
+        client = await connect(server)
+        protocol = await first(protocols)
+        for piece in pieces:
+            client.transport.write(piece)
+            client.transport.writelines([piece[:1], b"", memoryview(piece)[1:5], bytearray(piece[5:])])
+            client.transport.write(memoryview(bytearray(piece)))
+        client.transport.writelines([])
+        client.transport.writelines([b""])
+        assert await protocol.until_received(len(expected)) == expected
+        await finish(client)
+
+
+class Peer:
+    """A TLS client that has its records in hand before it sends them."""
+
+    def __init__(self, loop, sock, context):
+        self.loop, self.sock = loop, sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=NAME)
+
+    async def shake_hands(self):
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self.send(self.outgoing.read())
+                self.incoming.write(await self.loop.sock_recv(self.sock, 65536))
+            else:
+                await self.send(self.outgoing.read())
+                return
+
+    async def send(self, data):
+        await self.loop.sock_sendall(self.sock, data)
+
+
+@pytest.mark.parametrize("kind", [Recorder, BufferedRecorder], ids=["Protocol", "BufferedProtocol"])
+@pytest.mark.parametrize(("size", "part"), [(100, 1), (40_000, 7000), (40_000, 16411), (40_000, 20_000)])
+async def test_records_that_arrive_in_parts(loop, server_tls, client_tls, kind, size, part):
+    async with serving(kind, ssl=server_tls) as (server, protocols):
+        with peer_of(server) as sock:
+            peer = Peer(loop, sock, client_tls)
+            await peer.shake_hands()
+            protocol = await first(protocols)
+            peer.tls.write(pattern(size))
+            records = peer.outgoing.read()
+            for start in range(0, len(records), part):
+                await peer.send(records[start : start + part])
+                await turns()
+            assert await protocol.until_received(size) == pattern(size)
+            protocol.transport.abort()
+            await protocol.lost
+
+
+@pytest.mark.parametrize("kind", [Recorder, BufferedRecorder], ids=["Protocol", "BufferedProtocol"])
+async def test_the_last_data_and_the_farewell_arrive_together(loop, server_tls, client_tls, kind):
+    async with serving(kind, ssl=server_tls) as (server, protocols):
+        with peer_of(server) as sock:
+            peer = Peer(loop, sock, client_tls)
+            await peer.shake_hands()
+            protocol = await first(protocols)
+            peer.tls.write(pattern(20_000))
+            with pytest.raises(ssl.SSLWantReadError):
+                peer.tls.unwrap()
+            await peer.send(peer.outgoing.read())
+            assert await protocol.lost is None
+            assert protocol.data == pattern(20_000)
+            assert protocol.calls.count("eof_received") == 1
 
 
 async def test_close_delivers_what_was_written(loop, server_tls, connect):
@@ -278,9 +355,9 @@ class Leaver(Recorder):
 
 async def test_a_writer_that_is_never_told_to_wait_hears_of_the_end(loop, server_tls, connect):
     """The connection ends while the writer runs: it must be paused, else it runs on and nobody can tell it."""
-    for turns in range(30):
+    for count in range(30):
         async with serving(Writer, ssl=server_tls) as (server, protocols):
-            client = await connect(server, lambda turns=turns: Leaver(turns))
+            client = await connect(server, lambda count=count: Leaver(count))
             assert await (await first(protocols)).write_on(1000) < 1000
             await client.lost
 
