@@ -35,6 +35,9 @@ class DefaultExecutor(Host):
 
             If it is cancelled, or takes longer than ``timeout`` seconds, they end by themselves.
             """
+            if timeout is None or self._default_executor is None:
+                await self._end_executor()
+                return
             try:
                 async with asyncio.timeout(timeout):
                     await self._end_executor()

@@ -50,7 +50,8 @@ async def handle(process: Any) -> None:
         child = await asyncio.create_subprocess_shell(
             command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        # The end of one of the two must not end the channel that both use.
+        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr, send_eof=False)
         assert child.stdout and child.stderr
         status = await child.wait()
         # The end of the command may be known before all that it wrote has been passed on.

@@ -399,9 +399,6 @@ if sys.version_info < (3, 12):
     DIFFERENCES["uvloop"]["test_signatures::test_methods_of_a_loop[shutdown_default_executor]"] = fails(
         "it takes the timeout of later versions"
     )
-    DIFFERENCES["asyncio"]["test_cancelling::test_shutdown_default_executor"] = skipped(
-        "the loop is blocked until the threads have ended"
-    )
     DIFFERENCES["asyncio"]["test_datagram::test_the_transport_is_a_datagram_transport"] = fails(
         "transports only look like asyncio.DatagramTransport before Python 3.12"
     )
@@ -414,6 +411,9 @@ if sys.version_info >= (3, 13):
     )
 
 if sys.version_info < (3, 13):
+    DIFFERENCES["asyncio"]["test_cancelling::test_shutdown_default_executor"] = skipped(
+        "the loop is blocked until the threads have ended"
+    )
     DIFFERENCES["asyncio"]["test_unix::test_cleaning_up_as_asked"] = fails("no cleanup_socket before Python 3.13")
 
 if sys.version_info >= (3, 13):
