@@ -109,11 +109,7 @@ cdef class StreamReceiver(SocketTransport):
         if res == -ENOBUFS:
             # Nothing is lost: the data stays in the socket until the receive is armed again.
             return self.ring.streams.starve(self)
-        if res == 0:
-            return self.end_reading()
-        if res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
-            return self.mark_dirty()
-        return self.fail(os_error(res), "Fatal read error on socket transport")
+        return self.receive_nothing(res)
 
     cdef int receive_data(self, int length, unsigned flags) except -1:
         """A chunk has arrived in a buffer of the group."""
@@ -277,6 +273,7 @@ cdef class StreamReceiver(SocketTransport):
         return self.hold_back(data) if self.paused or self.backlog else self.deliver(data)
 
     cdef int receive_nothing(self, int res) except -1:
+        """A receive of either way has ended without data: the peer's end, or -errno."""
         if res == 0:
             return self.end_reading()
         if res == -EAGAIN or res == -EINTR or res == -c.ECANCELED:
