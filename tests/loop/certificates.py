@@ -40,7 +40,11 @@ def _by_trustme() -> tuple[bytes, bytes]:
 
 def server_context() -> ssl.SSLContext:
     """A context that shows the certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return with_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+
+def with_certificate(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context, now with the certificate to show."""
     cert, key = certificate()
     with tempfile.NamedTemporaryFile() as both:
         both.write(key + cert)

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -237,6 +238,25 @@ def reset(sock: socket.socket) -> None:
     """Close a socket so that the other end sees a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run a function in a new thread; return its result or raise what it raised."""
+    outcome: list[tuple[Any, BaseException | None]] = []
+
+    def call() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:  # handed to the caller's thread
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
 
 
 @functools.lru_cache(maxsize=8)

@@ -18,13 +18,14 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
+
+from .helpers import in_thread
 
 __all__ = ["Names", "Scene", "answer_of_closed_loop", "answer_of_idle_loop", "answer_of_running_loop", "expressions"]
 
@@ -219,24 +220,6 @@ def names_for(loop: asyncio.AbstractEventLoop) -> Iterator[Names]:
 
     async def work() -> str:
         return "worked"
-
-    def in_thread(call: Callable[[], Any]) -> Any:
-        """Call something in another thread, for its result or its exception."""
-        outcome: list[Any] = []
-
-        def target() -> None:
-            try:
-                outcome.append((call(), None))
-            except Exception as error:
-                outcome.append((None, error))
-
-        thread = threading.Thread(target=target)
-        thread.start()
-        thread.join()
-        result, error = outcome[0]
-        if error is not None:
-            raise error
-        return result
 
     with contextlib.ExitStack() as stack:
         coroutine = work()

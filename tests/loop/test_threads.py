@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from .helpers import Echo, Recorder, address_of, eventually, serving
+from .helpers import Echo, Recorder, address_of, eventually, in_thread, serving
 
 
 class LoopThread:
@@ -33,25 +33,6 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         assert not self.thread.is_alive()
-
-
-def in_thread(function):
-    """Run a function in a new thread; return its result or raise what it raised."""
-    outcome = []
-
-    def call():
-        try:
-            outcome.append((function(), None))
-        except BaseException as error:  # handed to the caller's thread
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
 
 
 async def test_all_callbacks_of_all_threads_arrive_in_each_threads_order(loop):

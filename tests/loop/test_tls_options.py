@@ -7,24 +7,13 @@ import contextlib
 import socket
 import ssl
 import sys
-import tempfile
 
 import pytest
 
-from .certificates import NAME, certificate, client_context, server_context
+from .certificates import NAME, certificate, client_context, server_context, with_certificate
 from .helpers import HOST, Echo, Recorder, address_of, eventually, finish, first, listener, pattern, peer_of, serving
 
 LARGE = 20_000_000
-
-
-def with_certificate(context):
-    """The context, now with the certificate to show."""
-    cert, key = certificate()
-    with tempfile.NamedTemporaryFile() as both:
-        both.write(key + cert)
-        both.flush()
-        context.load_cert_chain(both.name)
-    return context
 
 
 def asking_context():
