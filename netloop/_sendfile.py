@@ -57,8 +57,8 @@ class SendFile(Host):
             await transport._drained(0)
             if end - offset >= UNCOPIED:
                 sent = await self._send_uncopied(transport, descriptor, offset, end)
-            while offset + sent < end:
-                part = await ReadFile(self, descriptor, offset + sent, min(PART, end - offset - sent))
+            while reading := self._read_part(descriptor, offset + sent, end):
+                part = await reading
                 if not part:
                     break  # the file has become shorter
                 sent += len(part)
