@@ -25,6 +25,9 @@
 #define NL_OP_RECV_ZC 58           /* Linux 6.15 */
 #define NL_OPS_KNOWN 64            /* how many operations a probe asks about */
 
+/* Flags of an accept (ioprio). */
+#define NL_ACCEPT_POLL_FIRST (1U << 2) /* Linux 6.10 */
+
 /* Commands on sockets (IORING_OP_URING_CMD), Linux 6.7. */
 #define NL_SOCKET_GETSOCKOPT 2U
 #define NL_SOCKET_SETSOCKOPT 3U

@@ -39,10 +39,15 @@ static inline void nl_prep(struct io_uring_sqe *sqe, unsigned opcode, struct nl_
 }
 
 /* `slot`: where in the fixed-file table the connection goes, or -1 for a plain descriptor. */
+/*
+ * An accept makes the new socket and its file before it looks whether a connection is there, so one that has to wait
+ * does that work twice. `how` is NL_ACCEPT_POLL_FIRST to wait first, or 0 where a connection is likely to be there.
+ */
 static inline void nl_prep_accept(struct io_uring_sqe *sqe, struct nl_file file, struct sockaddr *address,
-                                  socklen_t *length, int slot, uint64_t token)
+                                  socklen_t *length, int slot, unsigned how, uint64_t token)
 {
     nl_prep(sqe, IORING_OP_ACCEPT, file, address, 0, (uint64_t)(uintptr_t)length, token);
+    sqe->ioprio = (uint16_t)how;
     /* Direct descriptors live outside the process's table, where close-on-exec has no meaning and is refused. */
     sqe->accept_flags = slot < 0 ? SOCK_CLOEXEC | SOCK_NONBLOCK : SOCK_NONBLOCK;
     sqe->file_index = (uint32_t)(slot + 1);

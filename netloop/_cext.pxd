@@ -87,6 +87,7 @@ cdef extern from "nl_kernel.h" nogil:
         IOSQE_FIXED_FILE
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
+        IORING_CQE_F_SOCK_NONEMPTY
         IORING_SETUP_SUBMIT_ALL
         IORING_SETUP_COOP_TASKRUN
         IORING_SETUP_TASKRUN_FLAG
@@ -105,6 +106,7 @@ cdef extern from "nl_kernel.h" nogil:
         NL_OPS_KNOWN
         NL_SOCKET_GETSOCKOPT
         NL_SOCKET_SETSOCKOPT
+        NL_ACCEPT_POLL_FIRST
 
     struct io_uring_sqe:
         uint8_t flags
@@ -319,7 +321,7 @@ cdef extern from "nl_prep.h" nogil:
     nl_file nl_descriptor(int fd)
     nl_file nl_fixed_file(int slot)
     void nl_prep_accept(io_uring_sqe *sqe, nl_file file, sockaddr *address, socklen_t *length, int slot,
-                        uint64_t token)
+                        unsigned how, uint64_t token)
     void nl_prep_recv_multishot(io_uring_sqe *sqe, nl_file file, unsigned group, uint64_t token)
     void nl_prep_recv(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, unsigned flags, uint64_t token)
     void nl_prep_recv_group(io_uring_sqe *sqe, nl_file file, unsigned length, unsigned group, uint64_t token)

@@ -11,6 +11,8 @@ cdef struct accept_lane:
     socklen_t length
     int slot
     bint armed
+    # Did its last accept leave another connection in the socket's queue?
+    bint more
 
 
 cdef class Listener(Endpoint):
@@ -26,6 +28,8 @@ cdef class Listener(Endpoint):
     cdef nl_file file
     cdef accept_lane lanes[LANES]
     cdef unsigned lanes_used
+    # NL_ACCEPT_POLL_FIRST where the kernel knows it.
+    cdef unsigned first_wait
     cdef bint stopped
     cdef bint resting
 

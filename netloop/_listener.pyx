@@ -17,7 +17,7 @@ from asyncio import trsock
 from asyncio.log import logger
 
 from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
+    EAGAIN, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
 )
 
 from libc.stdint cimport int32_t
@@ -52,6 +52,7 @@ cdef class Listener(Endpoint):
         self.server = server
         self.family, self.type, self.proto = sock.family, sock.type, sock.proto
         self.file = c.nl_descriptor(sock.fileno())
+        self.first_wait = c.NL_ACCEPT_POLL_FIRST
         self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
         self.context = PyContext_CopyCurrent()
         if self.family in (socket.AF_INET, socket.AF_INET6):
@@ -79,17 +80,21 @@ cdef class Listener(Endpoint):
         it.length = sizeof(it.address)
         it.armed = True
         c.nl_prep_accept(self.sqe(), self.file, <c.sockaddr *>&it.address, &it.length, it.slot,
-                         self.token(c.NL_ACCEPT, lane))
+                         0 if it.more else self.first_wait, self.token(c.NL_ACCEPT, lane))
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         cdef accept_lane *it = &self.lanes[lane]
         it.armed = False
+        it.more = flags & c.IORING_CQE_F_SOCK_NONEMPTY
         if res < 0 and it.slot >= 0:
             c.nl_files_give(&self.ring.files, it.slot)
         try:
             if res >= 0:
                 self.accepted(it, res)
+            elif res == -EINVAL and self.first_wait:
+                # Linux before 6.10 does not know how to wait first.
+                self.first_wait = 0
             elif res != -c.ECANCELED:
                 self.on_refused(-res)
         finally:

@@ -377,7 +377,7 @@ cdef class Accept(SocketOperation):
 
     cdef int prepare(self) except -1:
         self.length = sizeof(self.name)
-        c.nl_prep_accept(self.sqe(), c.nl_descriptor(self.fd), <c.sockaddr *>&self.name, &self.length, -1,
+        c.nl_prep_accept(self.sqe(), c.nl_descriptor(self.fd), <c.sockaddr *>&self.name, &self.length, -1, 0,
                          self.own_token())
         return 0
 
