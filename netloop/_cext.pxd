@@ -3,6 +3,11 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
+cdef extern from "<stdbool.h>" nogil:
+    # A truth value in an object that there are many of: one byte, where a bint is an int of four.
+    ctypedef bint flag "bool"
+
+
 cdef extern from "<netinet/in.h>" nogil:
     ctypedef unsigned short sa_family_t
     ctypedef unsigned int socklen_t
@@ -210,7 +215,8 @@ cdef extern from "nl_lifecycle.h" nogil:
         NL_ON_QUIET
         NL_ON_FILE_CLOSED
 
-    nl_state nl_next_state(nl_state state, nl_event event)
+    # Declared with what a transport keeps its state in, which is smaller than an enumeration.
+    unsigned char nl_next_state(unsigned char state, nl_event event)
 
 
 cdef extern from "nl_ring.h" nogil:

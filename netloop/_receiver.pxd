@@ -1,23 +1,26 @@
 from libc.stdint cimport int32_t
 
+from netloop._cext cimport flag
 from netloop._socket_transport cimport SocketTransport
 
 
-cdef class StreamReceiver(SocketTransport):
-    cdef bint buffered
-    # Is the protocol a ByteTaker?
-    cdef bint takes_bytes
-    cdef bint receiving
-    cdef bint receive_cancelled
-    # Does it receive by itself, without the group? How many receives in a row have spoken for the other way?
-    cdef bint alone
-    cdef int in_a_row
-    # The operation that receives or polls.
-    cdef unsigned armed
-    # The memory of a receive that the kernel did not take at once.
-    cdef bytes held
+cdef class ProtocolBuffer:
     cdef Py_buffer view
-    cdef bint view_held
+
+
+cdef class StreamReceiver(SocketTransport):
+    # The memory of a receive that the kernel did not take at once: bytes or a ProtocolBuffer.
+    cdef object held
+    cdef flag buffered
+    # Is the protocol a ByteTaker?
+    cdef flag takes_bytes
+    cdef flag receiving
+    cdef flag receive_cancelled
+    # Does it receive by itself, without the group? How many receives in a row have spoken for the other way?
+    cdef flag alone
+    cdef unsigned char in_a_row
+    # The operation that receives or polls.
+    cdef unsigned char armed
 
     cdef int flush_receive(self) except -1
     cdef int note_large(self, int length) except -1
@@ -34,5 +37,3 @@ cdef class StreamReceiver(SocketTransport):
     cdef int receive_into_protocol(self) except -1
     cdef int updated(self, Py_ssize_t length) except -1
     cdef int on_filled(self, int res) except -1
-    cdef int on_view_filled(self, int res) except -1
-    cdef int release_view(self) except -1

@@ -11,6 +11,7 @@ the first way, 0.95 times the second; at 16 KiB and less the first is the cheape
 import asyncio
 from asyncio.log import logger
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, ENOBUFS
@@ -49,6 +50,17 @@ cdef enum:
     MOST = 256 * 1024
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
+
+
+@cython.no_gc
+cdef class ProtocolBuffer:
+    """The memory of a BufferedProtocol, which cannot move or go away before this object does."""
+
+    def __cinit__(self, memory):
+        PyObject_GetBuffer(memory, &self.view, PyBUF_WRITABLE)
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
 
 
 cdef class StreamReceiver(SocketTransport):
@@ -282,31 +294,27 @@ cdef class StreamReceiver(SocketTransport):
 
     cdef int receive_into_protocol(self) except -1:
         """Receive into the buffer of a BufferedProtocol."""
-        cdef Py_buffer view
+        cdef ProtocolBuffer memory
         cdef int32_t length
-        cdef object memory
         PyContext_Enter(self.context)
         try:
-            memory = self.protocol.get_buffer(-1)
-            PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+            memory = ProtocolBuffer(self.protocol.get_buffer(-1))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             return self.fail(exc, "Fatal error: protocol.get_buffer() call failed.")
         finally:
             PyContext_Exit(self.context)
-        if not view.len or self.state >= NL_DRAINING or self.paused or not self.buffered:
-            PyBuffer_Release(&view)
-            if not view.len:
-                self.fail(RuntimeError("get_buffer() returned an empty buffer"),
-                          "Fatal error: protocol.get_buffer() call failed.")
+        if not memory.view.len:
+            return self.fail(RuntimeError("get_buffer() returned an empty buffer"),
+                             "Fatal error: protocol.get_buffer() call failed.")
+        if self.state >= NL_DRAINING or self.paused or not self.buffered:
             return 0
-        length = self.receive_now(view.buf, min(view.len, <Py_ssize_t>MOST))
+        length = self.receive_now(memory.view.buf, min(memory.view.len, <Py_ssize_t>MOST))
         if length == -EINPROGRESS:
-            self.view = view
-            self.view_held = True
+            self.held = memory
             return 0
-        PyBuffer_Release(&view)
+        memory = None
         return self.updated(length) if length > 0 else self.receive_nothing(length)
 
     cdef int updated(self, Py_ssize_t length) except -1:
@@ -324,35 +332,22 @@ cdef class StreamReceiver(SocketTransport):
 
     cdef int on_filled(self, int res) except -1:
         """A receive has completed that the kernel had not taken at once."""
-        cdef bytes data
+        cdef object held = self.held
+        self.held = None
         self.receiving = self.receive_cancelled = False
         self.mark_dirty()
-        if self.view_held:
-            return self.on_view_filled(res)
-        data, self.held = self.held, None
         if res <= 0:
             return self.receive_nothing(res)
-        return self.receive_own(data[:res]) if self.state < NL_DRAINING else 0
-
-    cdef int on_view_filled(self, int res) except -1:
-        cdef bytes data = None
-        if res > 0 and self.state < NL_DRAINING:
-            data = PyBytes_FromStringAndSize(<const char *>self.view.buf, res)
-        self.release_view()
-        if data is None:
-            return self.receive_nothing(res) if res <= 0 else 0
-        # Not by buffer_updated(): the protocol may be another one by now, or be paused.
-        return self.receive_own(data)
-
-    cdef int release_view(self) except -1:
-        if self.view_held:
-            self.view_held = False
-            PyBuffer_Release(&self.view)
-        return 0
+        if self.state >= NL_DRAINING:
+            return 0
+        if isinstance(held, ProtocolBuffer):
+            # Not by buffer_updated(): the protocol may be another one by now, or be paused.
+            held = PyBytes_FromStringAndSize(<const char *>(<ProtocolBuffer>held).view.buf, res)
+        else:
+            held = (<bytes>held)[:res]
+        return self.receive_own(held)
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        return self.release_view()
-
-    def __dealloc__(self):
-        if self.view_held:
-            PyBuffer_Release(&self.view)
+        if op == c.NL_READ:
+            self.held = None
+        return 0

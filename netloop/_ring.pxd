@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop._cext cimport (
-    io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
+    flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
 )
 
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
@@ -18,10 +18,10 @@ cdef class Endpoint:
     cdef uint32_t slot
     cdef uint32_t generation
     cdef int in_flight
-    cdef bint attached
-    cdef bint dirty
+    cdef flag attached
+    cdef flag dirty
     # Its completions are dispatched before callbacks run, so that these find it gone.
-    cdef bint leaving
+    cdef flag leaving
 
     cdef int on_flush(self) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1

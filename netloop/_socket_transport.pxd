@@ -1,4 +1,4 @@
-from netloop._cext cimport nl_file
+from netloop._cext cimport flag, nl_file
 from netloop._loop cimport LoopCore
 from netloop._transport cimport ReadingTransport
 
@@ -10,10 +10,10 @@ cdef enum:
 cdef class SocketTransport(ReadingTransport):
     cdef object sock
     cdef nl_file file
-    cdef bint started
-    cdef bint parting
-    cdef bint farewell_due
-    cdef bint parted
+    cdef flag started
+    cdef flag parting
+    cdef flag farewell_due
+    cdef flag parted
 
     cdef int own(self, LoopCore loop, nl_file file, object sock, object protocol, object context,
                  dict extra) except -1

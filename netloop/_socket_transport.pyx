@@ -72,7 +72,7 @@ cdef class SocketTransport(ReadingTransport):
             self.step(c.NL_ON_DRAINED)
 
     cdef int step(self, c.nl_event event) except -1:
-        cdef c.nl_state before = self.state
+        cdef unsigned char before = self.state
         ReadingTransport.step(self, event)
         if before < NL_CANCELLING == self.state and self.attached:
             # The place that asyncio gives connection_lost() among what is scheduled, if by then nothing is in flight.

@@ -1,4 +1,4 @@
-from netloop._cext cimport nl_event, nl_state
+from netloop._cext cimport flag, nl_event
 from netloop._loop cimport LoopCore
 from netloop._ring cimport Endpoint
 
@@ -15,14 +15,14 @@ cdef class Transport(Endpoint):
     cdef object protocol
     cdef object context
     cdef dict extra
-    cdef nl_state state
     cdef object error
-    cdef int ignored_writes
-    cdef bint protocol_paused
-    cdef Py_ssize_t high_water
-    cdef Py_ssize_t low_water
     cdef dict __dict__
     cdef object __weakref__
+    cdef Py_ssize_t high_water
+    cdef Py_ssize_t low_water
+    cdef int ignored_writes
+    cdef unsigned char state  # one of nl_state
+    cdef flag protocol_paused
 
     cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1
     cdef int step(self, nl_event event) except -1
@@ -41,10 +41,10 @@ cdef class Transport(Endpoint):
 
 
 cdef class ReadingTransport(Transport):
-    cdef bint paused
-    cdef bint read_ended
-    cdef bint end_held_back
     cdef list backlog
+    cdef flag paused
+    cdef flag read_ended
+    cdef flag end_held_back
 
     cdef int give_back(self, unsigned flags) except -1
     cdef int hold_back(self, object item) except -1

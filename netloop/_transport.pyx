@@ -56,7 +56,7 @@ cdef class Transport(Endpoint):
 
     cdef int step(self, c.nl_event event) except -1:
         """Move on in the life cycle (cext/nl_lifecycle.h)."""
-        cdef c.nl_state before = self.state
+        cdef unsigned char before = self.state
         self.state = c.nl_next_state(before, event)
         if before < NL_DRAINING <= self.state:
             self.loop.closings += 1
