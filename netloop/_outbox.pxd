@@ -1,24 +1,48 @@
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, Py_INCREF
+
 from netloop._cext cimport iovec, msghdr
 
 
-cdef class Outbox:
+cdef struct Outbox:
+    # What waits: NULL, a bytes object whose last `size` bytes do, or a PieceQueue. A reference of the outbox's own.
+    PyObject *waiting
+    # Bytes, never 0 where something waits.
+    Py_ssize_t size
+
+
+cdef struct NextSend:
+    # One piece, or a message of several.
+    const char *data
+    msghdr *message
+
+
+cdef class PieceQueue:
     cdef list pieces
     cdef Py_ssize_t first
     cdef Py_ssize_t offset
-    cdef readonly Py_ssize_t size
-    # What gather() has described: how many pieces, where they are, and, if they are several, the message of them. One
-    # piece needs no memory of its own, which is all that most connections ever send at a time.
-    cdef Py_ssize_t count
-    cdef iovec *vectors
-    cdef msghdr *message
-    cdef iovec single
     cdef Py_ssize_t capacity
+    cdef msghdr *message
 
-    cdef int add(self, bytes piece) except -1
     cdef int reserve(self, Py_ssize_t count) except -1
-    cdef Py_ssize_t gather(self) except -1
+    cdef Py_ssize_t gather(self, NextSend *send) except -1
     cdef int advance(self, Py_ssize_t sent) except -1
-    cdef int clear(self) except -1
+
+
+cdef int outbox_add_another(Outbox *box, bytes piece) except -1
+cdef Py_ssize_t outbox_gather(Outbox *box, NextSend *send) except -1
+cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1
+cdef int outbox_clear(Outbox *box) noexcept
+
+
+cdef inline int outbox_add(Outbox *box, bytes piece) except -1:
+    if box.waiting != NULL:
+        return outbox_add_another(box, piece)
+    if PyBytes_GET_SIZE(piece):
+        Py_INCREF(piece)
+        box.waiting = <PyObject *>piece
+        box.size = PyBytes_GET_SIZE(piece)
+    return 0
 
 
 cdef struct Lane:

@@ -1,9 +1,7 @@
 from typing_extensions import disjoint_base
 
 @disjoint_base
-class Outbox:
-    @property
-    def size(self) -> int: ...
+class PieceQueue: ...
 
 @disjoint_base
 class DatagramOutbox:

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What write() or sendto() has accepted and the kernel has not sent yet."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
@@ -18,66 +20,111 @@ cdef enum:
     TRIM = 256
 
 
-cdef class Outbox:
-    """A queue of bytes objects, sent in place.
+# The outbox of a stream: a queue of bytes objects, sent in place.
+#
+# outbox_gather() describes the next send; outbox_advance() tells how much of it the kernel took. Between the two, the
+# pieces described must not move or go away, whatever is added meanwhile: they are objects of their own, and those in a
+# queue stay in its list, which only grows at its end.
+#
+# Most connections send one piece at a time, and most have nothing to send. So an outbox is two fields of its transport;
+# a queue is made for the second piece and goes when all is sent.
 
-    gather() describes the next send; advance() tells how much of it the kernel took. Between the two, the pieces
-    described must not move or go away, whatever is added meanwhile: they are objects of their own in a list that only
-    grows at its end.
-    """
+cdef int outbox_add_another(Outbox *box, bytes piece) except -1:
+    """Add a piece where others wait."""
+    cdef PieceQueue queue
+    if not PyBytes_GET_SIZE(piece):
+        return 0
+    if PyBytes_Check(<object>box.waiting):
+        queue = PieceQueue.__new__(PieceQueue)
+        queue.pieces = [<object>box.waiting, piece]
+        queue.offset = PyBytes_GET_SIZE(<object>box.waiting) - box.size
+        Py_INCREF(queue)
+        Py_DECREF(<object>box.waiting)
+        box.waiting = <PyObject *>queue
+    else:
+        (<PieceQueue>box.waiting).pieces.append(piece)
+    box.size += PyBytes_GET_SIZE(piece)
+    return 0
 
-    def __cinit__(self):
-        self.pieces = []
-        self.vectors = &self.single
-        self.capacity = 1
+
+cdef Py_ssize_t outbox_gather(Outbox *box, NextSend *send) except -1:
+    """Describe the next send; returns its length, 0 when there is nothing to send."""
+    if box.waiting == NULL:
+        return 0
+    send.message = NULL
+    if not PyBytes_Check(<object>box.waiting):
+        return (<PieceQueue>box.waiting).gather(send)
+    send.data = PyBytes_AS_STRING(<object>box.waiting) + PyBytes_GET_SIZE(<object>box.waiting) - box.size
+    return min(box.size, <Py_ssize_t>SEND_LIMIT)
+
+
+cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1:
+    """The kernel has taken `sent` bytes from the front."""
+    box.size -= sent
+    if not box.size:
+        outbox_clear(box)
+    elif not PyBytes_Check(<object>box.waiting):
+        (<PieceQueue>box.waiting).advance(sent)
+    return 0
+
+
+cdef int outbox_clear(Outbox *box) noexcept:
+    """Forget everything. Nothing of it may be in flight."""
+    cdef PyObject *waiting = box.waiting
+    box.waiting = NULL
+    box.size = 0
+    Py_XDECREF(waiting)
+    return 0
+
+
+@cython.no_gc
+@cython.freelist(8)
+cdef class PieceQueue:
+    """Several bytes objects of an outbox."""
 
     def __dealloc__(self):
         free(self.message)
 
-    cdef int add(self, bytes piece) except -1:
-        if PyBytes_GET_SIZE(piece):
-            self.pieces.append(piece)
-            self.size += PyBytes_GET_SIZE(piece)
-        return 0
-
-    cdef Py_ssize_t gather(self) except -1:
-        """Describe the next send; returns its length, 0 when there is nothing to send."""
+    cdef Py_ssize_t gather(self, NextSend *send) except -1:
         cdef Py_ssize_t count = 0, total = 0, start = self.offset, length
-        cdef Py_ssize_t waiting = min(len(self.pieces) - self.first, VECTORS_LIMIT)
+        cdef Py_ssize_t waiting = min(len(self.pieces) - self.first, <Py_ssize_t>VECTORS_LIMIT)
+        cdef c.iovec *vectors
         cdef bytes piece
         if waiting > self.capacity:
             self.reserve(waiting)
+        vectors = self.message.msg_iov
         while count < waiting and total < SEND_LIMIT:
             piece = <bytes>self.pieces[self.first + count]
             length = min(PyBytes_GET_SIZE(piece) - start, SEND_LIMIT - total)
-            self.vectors[count].iov_base = PyBytes_AS_STRING(piece) + start
-            self.vectors[count].iov_len = length
+            vectors[count].iov_base = PyBytes_AS_STRING(piece) + start
+            vectors[count].iov_len = length
             total += length
             start = 0
             count += 1
-        self.count = count
         if count > 1:
             self.message.msg_iovlen = count
+            send.message = self.message
+        else:
+            send.data = <const char *>vectors[0].iov_base
         return total
 
     cdef int reserve(self, Py_ssize_t count) except -1:
         """Have room to describe so many pieces. Nothing may be in flight."""
-        cdef Py_ssize_t capacity = max(self.capacity, VECTORS_FIRST)
+        cdef Py_ssize_t capacity = max(self.capacity, <Py_ssize_t>VECTORS_FIRST)
         while capacity < count:
             capacity *= 2
         cdef c.msghdr *message = <c.msghdr *>realloc(self.message, sizeof(c.msghdr) + capacity * sizeof(c.iovec))
         if message == NULL:
             raise MemoryError("no memory to describe a send")
         memset(message, 0, sizeof(c.msghdr))
+        message.msg_iov = <c.iovec *>(message + 1)
         self.message = message
-        self.vectors = message.msg_iov = <c.iovec *>(message + 1)
         self.capacity = capacity
         return 0
 
     cdef int advance(self, Py_ssize_t sent) except -1:
-        """The kernel has taken `sent` bytes from the front."""
+        """Drop what the kernel has taken; something is left."""
         cdef Py_ssize_t rest
-        self.size -= sent
         while sent:
             rest = PyBytes_GET_SIZE(<bytes>self.pieces[self.first]) - self.offset
             if sent < rest:
@@ -87,18 +134,9 @@ cdef class Outbox:
             self.offset = 0
             self.pieces[self.first] = None
             self.first += 1
-        if self.first == len(self.pieces):
-            self.pieces.clear()
-            self.first = 0
-        elif self.first >= TRIM:
+        if self.first >= TRIM:
             del self.pieces[:self.first]
             self.first = 0
-        return 0
-
-    cdef int clear(self) except -1:
-        """Forget everything. Nothing of it may be in flight."""
-        self.pieces.clear()
-        self.first = self.offset = self.size = 0
         return 0
 
 

@@ -21,6 +21,7 @@ from posix.unistd cimport write as write_descriptor
 from netloop cimport _cext as c
 from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_OPEN
 from netloop._loop cimport LoopCore
+from netloop._outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
 
 from netloop._transport import STATE_NAMES
 
@@ -204,6 +205,9 @@ cdef class ReadPipeTransport(ReadingTransport):
 cdef class WritePipeTransport(Transport):
     """asyncio.WriteTransport over a pipe, driven by the ring."""
 
+    def __dealloc__(self):
+        outbox_clear(&self.outbox)
+
     @property
     def __class__(self):
         return WritePipeInterface
@@ -235,7 +239,7 @@ cdef class WritePipeTransport(Transport):
         return "pipe closed by peer or os.write(pipe, data) raised exception."
 
     cdef int discard(self) except -1:
-        return 0 if self.armed == c.NL_WRITE else self.outbox.clear()
+        return 0 if self.armed == c.NL_WRITE else outbox_clear(&self.outbox)
 
     cdef int release(self) except -1:
         self.state = NL_CLOSED
@@ -257,11 +261,12 @@ cdef class WritePipeTransport(Transport):
 
     cdef int flush_write(self) except -1:
         """Write what is in the outbox; one write at a time, because two in flight would interleave."""
+        cdef NextSend send
         cdef Py_ssize_t length
         cdef c.nl_file file = c.nl_descriptor(self.fd)
         if self.armed:
             return 0
-        length = self.outbox.gather()
+        length = outbox_gather(&self.outbox, &send)
         if not length:
             self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
         elif self.must_poll:
@@ -270,11 +275,11 @@ cdef class WritePipeTransport(Transport):
         else:
             self.armed = c.NL_WRITE
             # An offset of -1 means the file's own position, the only one a pipe has.
-            if self.outbox.count == 1:
-                c.nl_prep_write(self.sqe(), file, self.outbox.vectors[0].iov_base, <unsigned>length,
-                                <c.uint64_t>-1, self.token(c.NL_WRITE, 0))
+            if send.message == NULL:
+                c.nl_prep_write(self.sqe(), file, send.data, <unsigned>length, <c.uint64_t>-1,
+                                self.token(c.NL_WRITE, 0))
             else:
-                c.nl_prep_writev(self.sqe(), file, self.outbox.vectors, <unsigned>self.outbox.count,
+                c.nl_prep_writev(self.sqe(), file, send.message.msg_iov, <unsigned>send.message.msg_iovlen,
                                  <c.uint64_t>-1, self.token(c.NL_WRITE, 0))
         return 0
 
@@ -309,9 +314,9 @@ cdef class WritePipeTransport(Transport):
 
     cdef int on_written(self, int res) except -1:
         if self.state >= NL_CANCELLING:
-            return self.outbox.clear()
+            return outbox_clear(&self.outbox)
         if res >= 0:
-            self.outbox.advance(res)
+            outbox_advance(&self.outbox, res)
         elif res == -EAGAIN:
             self.must_poll = True
         elif res != -EINTR:
@@ -365,7 +370,7 @@ cdef class WritePipeTransport(Transport):
             return self.ignore_write()
         if not self.ring.running and not self.outbox.size:
             piece = self.write_outside(piece)
-        self.outbox.add(piece)
+        outbox_add(&self.outbox, piece)
         self.mark_dirty()
         return self.pause_writing_if_full()
 
@@ -416,7 +421,6 @@ def make_write_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     transport.pipe = pipe
     transport.fd = fd
     transport.watched = watched
-    transport.outbox = Outbox()
     transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
     start_writing(loop, transport, waiter)
     return transport

@@ -66,8 +66,7 @@ class SendFile(Host):
             await transport._drained(0)
             return sent
         finally:
-            transport._end_sendfile()
-            sent = max(0, sent - transport._lost_bytes)
+            sent = max(0, sent - transport._end_sendfile())
             if sent:
                 os.lseek(descriptor, offset + sent, os.SEEK_SET)
 

@@ -1,21 +1,29 @@
-from netloop._cext cimport nl_file
+from netloop._cext cimport flag, nl_file
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport Outbox
 from netloop._receiver cimport StreamReceiver
 
 
+cdef class FileSend:
+    # Who waits until no more than `limit` bytes are left to send, or, with -1, for the end.
+    cdef object waiter
+    cdef Py_ssize_t limit
+    # How much of what was written was never sent, because the connection came to its end.
+    cdef Py_ssize_t lost
+
+    cdef object wait(self, LoopCore loop, Py_ssize_t limit)
+    cdef int on_sent(self, Py_ssize_t left) except -1
+    cdef int on_end(self) except -1
+
+
 cdef class StreamTransport(StreamReceiver):
     cdef object server
-
+    cdef FileSend file_send
     cdef Outbox outbox
-    cdef bint sending
-    cdef bint send_cancelled
-    cdef bint write_ended
-    cdef bint shutting_down
-    cdef bint sendfile_active
-    cdef object drain_waiter
-    cdef Py_ssize_t drain_limit
-    cdef Py_ssize_t lost
+    cdef flag sending
+    cdef flag send_cancelled
+    cdef flag write_ended
+    cdef flag shutting_down
 
     cdef int give_up(self) except -1
     cdef int flush_send(self) except -1
@@ -30,7 +38,7 @@ cdef class StreamTransport(StreamReceiver):
     cdef inline int check_writable(self, str method) except -1:
         if self.write_ended:
             raise RuntimeError(f"Cannot call {method}() after write_eof()")
-        if self.sendfile_active:
+        if self.file_send is not None:
             raise RuntimeError(f"unable to {method}; sendfile is in progress")
         return 0
 

@@ -16,6 +16,7 @@ from libc.stdint cimport int32_t
 
 from netloop cimport _cext as c
 from netloop._cext cimport NL_CANCELLING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop._outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
 from netloop._socket_transport cimport names_of, os_error
 
 
@@ -46,7 +47,6 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
                                 object server, dict extra):
     """A transport over an open, connected stream socket; begin() starts it."""
     cdef StreamTransport transport = StreamTransport.__new__(StreamTransport)
-    transport.outbox = Outbox()
     transport.own(loop, file, sock, protocol, context, extra)
     if server is not None:
         transport.server = server
@@ -55,6 +55,28 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
         else:
             server._attach()
     return transport
+
+
+cdef class FileSend:
+    """What a stream transport knows of a file that is being sent."""
+
+    cdef object wait(self, LoopCore loop, Py_ssize_t limit):
+        """A future that is done when no more than `limit` bytes are left to send, and fails when the end comes."""
+        self.limit = limit
+        self.waiter = loop.create_future()
+        return self.waiter
+
+    cdef int on_sent(self, Py_ssize_t left) except -1:
+        if self.waiter is not None and left <= self.limit:
+            waiter, self.waiter = self.waiter, None
+            if not waiter.done():
+                waiter.set_result(None)
+        return 0
+
+    cdef int on_end(self) except -1:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_exception(ConnectionError("Connection is closed by peer"))
+        return 0
 
 
 cdef class StreamTransport(StreamReceiver):
@@ -67,6 +89,9 @@ cdef class StreamTransport(StreamReceiver):
     def __class__(self):
         return StreamInterface
 
+    def __dealloc__(self):
+        outbox_clear(&self.outbox)
+
     cdef bint has_sends(self) noexcept:
         return self.sending
 
@@ -77,8 +102,9 @@ cdef class StreamTransport(StreamReceiver):
 
     cdef int give_up(self) except -1:
         """Forget what was not sent, but not how much it was."""
-        self.lost += self.outbox.size
-        return self.outbox.clear()
+        if self.file_send is not None:
+            self.file_send.lost += self.outbox.size
+        return outbox_clear(&self.outbox)
 
     cdef int on_closed(self) except -1:
         """The file is closed: nothing of this connection is left."""
@@ -91,8 +117,8 @@ cdef class StreamTransport(StreamReceiver):
         try:
             StreamReceiver.on_farewell(self)
         finally:
-            if self.drain_waiter is not None and not self.drain_waiter.done():
-                self.drain_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            if self.file_send is not None:
+                self.file_send.on_end()
             if server is not None:
                 if server_counts_transports:
                     server._detach(self)
@@ -112,17 +138,16 @@ cdef class StreamTransport(StreamReceiver):
 
     cdef int flush_send(self) except -1:
         """Send what is in the outbox; one send at a time, because two in flight would interleave in the stream."""
+        cdef NextSend send
         cdef Py_ssize_t length
         if self.sending:
             return 0
-        length = self.outbox.gather()
+        length = outbox_gather(&self.outbox, &send)
         if length:
-            if self.outbox.count == 1:
-                c.nl_prep_send(self.sqe(), self.file, self.outbox.vectors[0].iov_base, <unsigned>length,
-                               self.token(c.NL_SEND, 0))
+            if send.message == NULL:
+                c.nl_prep_send(self.sqe(), self.file, send.data, <unsigned>length, self.token(c.NL_SEND, 0))
             else:
-                c.nl_prep_sendmsg(self.sqe(), self.file, self.outbox.message, c.MSG_WAITALL,
-                                  self.token(c.NL_SEND, 0))
+                c.nl_prep_sendmsg(self.sqe(), self.file, send.message, c.MSG_WAITALL, self.token(c.NL_SEND, 0))
             self.sending = True
             return 0
         if self.state == NL_HALF_CLOSED and not self.shutting_down:
@@ -166,17 +191,15 @@ cdef class StreamTransport(StreamReceiver):
         """A send has completed, with how many bytes the kernel took or -errno."""
         self.sending = self.send_cancelled = False
         if res >= 0:
-            self.outbox.advance(res)
+            outbox_advance(&self.outbox, res)
         if self.state >= NL_CANCELLING:
             return self.give_up()
         if res < 0 and res != -EAGAIN and res != -EINTR:
             return self.fail(os_error(res), "Fatal write error on socket transport")
         if self.outbox.size or self.state != NL_OPEN:
             self.mark_dirty()
-        if self.drain_waiter is not None and self.outbox.size <= self.drain_limit:
-            waiter, self.drain_waiter = self.drain_waiter, None
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.file_send is not None:
+            self.file_send.on_sent(self.outbox.size)
         return 0
 
     def write(self, data):
@@ -200,7 +223,7 @@ cdef class StreamTransport(StreamReceiver):
             return
         # All of them before the protocol hears of a full buffer: what it then writes comes after them.
         for piece in pieces:
-            self.outbox.add(<bytes>piece)
+            outbox_add(&self.outbox, <bytes>piece)
         self.written()
 
     cdef int accept_write(self, bytes piece) except -1:
@@ -208,7 +231,7 @@ cdef class StreamTransport(StreamReceiver):
             return 0
         if self.too_late():
             return self.ignore_write()
-        self.outbox.add(piece)
+        outbox_add(&self.outbox, piece)
         return self.written()
 
     cdef bint too_late(self) noexcept:
@@ -271,23 +294,20 @@ cdef class StreamTransport(StreamReceiver):
 
     # Sending files ----------------------------------------------------------------------------------------------
 
-    @property
-    def _lost_bytes(self):
-        """How much of what was written before the end was never sent."""
-        return self.lost
-
     def _begin_sendfile(self):
         """From now on write() is refused."""
         self.check_writable("write")
-        self.sendfile_active = True
+        self.file_send = FileSend.__new__(FileSend)
 
     def _end_sendfile(self):
-        self.sendfile_active = False
-        self.drain_waiter = None
+        """write() is allowed again. Returns how much of what was written was never sent, because the end came first."""
+        lost = self.file_send.lost
+        self.file_send = None
+        return lost
 
     async def _send_part(self, bytes part, Py_ssize_t limit):
         """Send a part of a file, and wait until no more than `limit` bytes are left to send."""
-        self.outbox.add(part)
+        outbox_add(&self.outbox, part)
         self.mark_dirty()
         if not self.sending:
             self.send_now()
@@ -299,8 +319,7 @@ cdef class StreamTransport(StreamReceiver):
             if poll is not None:
                 poll.close()
             raise ConnectionError("Connection is closed by peer")
-        waiter = self.drain_waiter = self.loop.create_future()
-        self.drain_limit = -1
+        waiter = self.file_send.wait(self.loop, -1)
 
         def wake(_=None):
             if not waiter.done():
@@ -313,7 +332,7 @@ cdef class StreamTransport(StreamReceiver):
         try:
             await waiter
         finally:
-            self.drain_waiter = None
+            self.file_send.waiter = None
             if poll is not None:
                 poll.cancel()
         if self.state >= NL_CANCELLING:
@@ -324,9 +343,7 @@ cdef class StreamTransport(StreamReceiver):
         if self.parted:
             raise ConnectionError("Connection is closed by peer")
         if self.state >= NL_CANCELLING or self.outbox.size > limit:
-            self.drain_limit = limit
-            self.drain_waiter = self.loop.create_future()
-            await self.drain_waiter
+            await self.file_send.wait(self.loop, limit)
 
 
 def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
