@@ -10,6 +10,9 @@ from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL
 
 
 cdef extern from "Python.h":
+    ctypedef struct PyObject
+    PyObject **_PyObject_GetDictPtr(object instance)
+    void Py_CLEAR(PyObject *reference)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
 
@@ -34,6 +37,10 @@ cdef class Transport(Endpoint):
 
     Each protocol call runs in the transport's context, a copy of the one it was made in, as asyncio's callbacks do.
     """
+
+    def __cinit__(self):
+        # Made for attributes that somebody may give it, but those are few: the interpreter makes another when needed.
+        Py_CLEAR(_PyObject_GetDictPtr(self)[0])
 
     cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1:
         self.state = NL_CLOSED  # until the table has it, there is nothing to close
