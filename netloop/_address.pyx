@@ -36,6 +36,22 @@ cdef object decode_address(const c.sockaddr_storage *storage, c.socklen_t length
     return None
 
 
+cdef bint shorten_address(const c.sockaddr_storage *storage, c.socklen_t length, ShortAddress *kept) noexcept:
+    """Keep an address in little memory. Says whether that can be done."""
+    if length > (UNIX_HEADER if storage.ss_family == c.AF_UNIX else sizeof(ShortAddress)):
+        return False
+    memset(kept, 0, sizeof(ShortAddress))
+    memcpy(kept, storage, length)
+    return True
+
+
+cdef object decode_short(const ShortAddress *kept):
+    """As decode_address()."""
+    cdef c.sockaddr_storage storage
+    memcpy(&storage, kept, sizeof(ShortAddress))
+    return decode_address(&storage, UNIX_HEADER if kept.any.sa_family == c.AF_UNIX else sizeof(ShortAddress))
+
+
 cdef object decode_unix(const c.sockaddr_un *address, c.socklen_t length):
     cdef bytes path = address.sun_path[:length - UNIX_HEADER]
     if path[:1] == b"\0":

@@ -1,12 +1,19 @@
 from netloop._ring cimport Ring
 
 
+cdef class Origin:
+    cdef Ring ring
+    cdef object family
+    cdef object type
+    cdef int proto
+    # Our own address, or None where connections may differ in it.
+    cdef object local
+
+
 cdef class FixedSocket:
     cdef Ring ring
+    cdef Origin origin
     cdef int slot
-    cdef readonly object family
-    cdef readonly object type
-    cdef readonly int proto
     cdef object real
     cdef object local
     cdef object peer
@@ -19,5 +26,5 @@ cdef class FixedSocket:
     cdef release(self)
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
-                                  object peer)
+cdef Origin new_origin(Ring ring, object listening, object local)
+cdef FixedSocket new_fixed_socket(Origin origin, int slot, object peer)

@@ -6,6 +6,9 @@ from typing_extensions import disjoint_base
 from netloop._stream import StreamTransport
 
 @disjoint_base
+class Origin: ...
+
+@disjoint_base
 class FixedSocket:
     transport: StreamTransport | None
 

@@ -27,11 +27,27 @@ switch[0], switch[1] = 0, 1
 _SWITCHES = frozenset([(socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_NODELAY)])
 
 
+cdef class Origin:
+    """What the connections that one listening socket accepts have in common."""
+
+
 cdef class FixedSocket:
     """What asyncio.TransportSocket wraps for an accepted connection: socket.socket's methods over a fixed file.
 
     Raises OSError as the socket module does, and RuntimeError when used outside the thread that runs the loop.
     """
+
+    @property
+    def family(self):
+        return self.origin.family
+
+    @property
+    def type(self):
+        return self.origin.type
+
+    @property
+    def proto(self):
+        return self.origin.proto
 
     cdef object install(self):
         """A socket object on a descriptor of the process; FIXED_FD_INSTALL, Linux 6.8."""
@@ -42,7 +58,7 @@ cdef class FixedSocket:
             descriptor = self.ring.call(call_token(c.NL_INSTALL))
             if descriptor < 0:
                 raise OSError(-descriptor, "cannot give the connection a descriptor: " + os.strerror(-descriptor))
-            self.real = socket.socket(self.family, self.type, self.proto, fileno=descriptor)
+            self.real = socket.socket(self.origin.family, self.origin.type, self.origin.proto, fileno=descriptor)
             # The accepted socket is non-blocking; this tells the object so.
             self.real.settimeout(0)
             if self.transport is not None:
@@ -153,11 +169,18 @@ cdef bint is_c_int(object value):
     return isinstance(value, int) and -0x80000000 <= value <= 0x7fffffff
 
 
-cdef FixedSocket new_fixed_socket(Ring ring, int slot, object family, object type, int proto, object local,
-                                  object peer):
+cdef Origin new_origin(Ring ring, object listening, object local):
+    cdef Origin origin = Origin.__new__(Origin)
+    origin.ring = ring
+    origin.family, origin.type, origin.proto = listening.family, listening.type, listening.proto
+    origin.local = local
+    return origin
+
+
+cdef FixedSocket new_fixed_socket(Origin origin, int slot, object peer):
     cdef FixedSocket sock = FixedSocket.__new__(FixedSocket)
-    sock.ring = ring
+    sock.ring = origin.ring
+    sock.origin = origin
     sock.slot = slot
-    sock.family, sock.type, sock.proto = family, type, proto
-    sock.local, sock.peer = local, peer
+    sock.local, sock.peer = origin.local, peer
     return sock

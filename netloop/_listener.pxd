@@ -1,4 +1,5 @@
 from netloop._cext cimport nl_file, sockaddr_storage, socklen_t
+from netloop._fixed_socket cimport Origin
 from netloop._loop cimport LoopCore
 from netloop._ring cimport Endpoint
 
@@ -21,10 +22,7 @@ cdef class Listener(Endpoint):
     cdef object protocol_factory
     cdef object server
     cdef object context
-    cdef object local
-    cdef object family
-    cdef object type
-    cdef int proto
+    cdef Origin origin
     cdef nl_file file
     cdef accept_lane lanes[LANES]
     cdef unsigned lanes_used
@@ -36,7 +34,7 @@ cdef class Listener(Endpoint):
     cdef int arm(self, unsigned lane) except -1
     cdef int on_refused(self, int error) except -1
     cdef int accepted(self, accept_lane *lane, int descriptor) except -1
-    cdef int connect(self, nl_file file, object peer) except -1
+    cdef int connect(self, nl_file file, accept_lane *lane) except -1
     cdef int refuse(self, nl_file file) except -1
     cdef int collect(self) except -1
     cdef int leave_if_done(self) except -1

@@ -24,7 +24,7 @@ from libc.stdint cimport int32_t
 
 from netloop cimport _cext as c
 from netloop._address cimport decode_address
-from netloop._fixed_socket cimport new_fixed_socket
+from netloop._fixed_socket cimport new_origin
 from netloop._ring cimport call_token
 from netloop._stream cimport StreamTransport, new_stream
 
@@ -50,15 +50,14 @@ cdef class Listener(Endpoint):
         self.sock = sock
         self.protocol_factory = protocol_factory
         self.server = server
-        self.family, self.type, self.proto = sock.family, sock.type, sock.proto
         self.file = c.nl_descriptor(sock.fileno())
         self.first_wait = c.NL_ACCEPT_POLL_FIRST
         self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
         self.context = PyContext_CopyCurrent()
-        if self.family in (socket.AF_INET, socket.AF_INET6):
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.local = specific_address(sock)
+        self.origin = new_origin(loop.ring, sock, specific_address(sock))
         loop.ring.attach(self)
         self.mark_dirty()
 
@@ -137,9 +136,9 @@ cdef class Listener(Endpoint):
         if self.stopped:
             return self.refuse(file)
         self.loop.connections_accepted += 1
-        return self.connect(file, decode_address(&lane.address, lane.length))
+        return self.connect(file, lane)
 
-    cdef int connect(self, c.nl_file file, object peer) except -1:
+    cdef int connect(self, c.nl_file file, accept_lane *lane) except -1:
         """Make the protocol and the transport of a new connection, and start them."""
         cdef StreamTransport transport
         cdef object context = PyContext_Copy(self.context)
@@ -157,14 +156,16 @@ cdef class Listener(Endpoint):
         finally:
             PyContext_Exit(context)
         if file.flag:
-            sock = new_fixed_socket(self.ring, file.number, self.family, self.type, self.proto, self.local, peer)
+            transport = new_stream(self.loop, file, None, protocol, context, self.server, None)
+            transport.come_from(self.origin, &lane.address, lane.length)
         else:
-            sock = socket.socket(self.family, self.type, self.proto, fileno=file.number)
+            sock = socket.socket(self.sock.family, self.sock.type, self.sock.proto, fileno=file.number)
             sock.settimeout(0)
+            transport = new_stream(self.loop, file, sock, protocol, context, self.server,
+                                   {"peername": decode_address(&lane.address, lane.length)})
         if self.loop._debug:
-            logger.debug("%r got a new connection from %r: %r", self.server, peer, sock)
-        transport = new_stream(self.loop, file, sock, protocol, context, self.server,
-                               None if file.flag else {"peername": peer})
+            logger.debug("%r got a new connection from %r: %r", self.server, transport.get_extra_info("peername"),
+                         transport._sock)
         return transport.begin()
 
     cdef int refuse(self, c.nl_file file) except -1:

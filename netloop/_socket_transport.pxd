@@ -1,4 +1,6 @@
-from netloop._cext cimport flag, nl_file
+from netloop._address cimport ShortAddress
+from netloop._cext cimport flag, nl_file, sockaddr_storage, socklen_t
+from netloop._fixed_socket cimport Origin
 from netloop._loop cimport LoopCore
 from netloop._transport cimport ReadingTransport
 
@@ -8,8 +10,11 @@ cdef enum:
 
 
 cdef class SocketTransport(ReadingTransport):
+    # A socket object. That of a connection without a descriptor is made when somebody asks for it, from what follows.
     cdef object sock
+    cdef Origin origin
     cdef nl_file file
+    cdef ShortAddress peer
     cdef flag started
     cdef flag parting
     cdef flag farewell_due
@@ -17,6 +22,8 @@ cdef class SocketTransport(ReadingTransport):
 
     cdef int own(self, LoopCore loop, nl_file file, object sock, object protocol, object context,
                  dict extra) except -1
+    cdef int come_from(self, Origin origin, const sockaddr_storage *address, socklen_t length) except -1
+    cdef object socket_object(self)
     cdef int begin(self) except -1
     cdef int part(self) except -1
     cdef int close_file(self) except -1

@@ -5,8 +5,9 @@ import os
 from asyncio import futures, trsock
 
 from netloop cimport _cext as c
+from netloop._address cimport decode_address, decode_short, shorten_address
 from netloop._cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING
-from netloop._fixed_socket cimport FixedSocket
+from netloop._fixed_socket cimport FixedSocket, new_fixed_socket
 from netloop._scheduler cimport new_handle
 
 from netloop._transport import STATE_NAMES
@@ -22,6 +23,20 @@ cdef class SocketTransport(ReadingTransport):
         self.set_up(loop, protocol, context, extra)
         loop.connections += 1
         return 0
+
+    cdef int come_from(self, Origin origin, const c.sockaddr_storage *address, c.socklen_t length) except -1:
+        """Note where a connection without a descriptor comes from. Few protocols ask, and an object takes memory."""
+        self.origin = origin
+        if not shorten_address(address, length, &self.peer):
+            self.sock = new_fixed_socket(origin, self.file.number, decode_address(address, length))
+        return 0
+
+    cdef object socket_object(self):
+        if self.sock is None and self.origin is not None:
+            self.sock = new_fixed_socket(self.origin, self.file.number, decode_short(&self.peer))
+            if self.state > NL_CANCELLING:
+                (<FixedSocket>self.sock).release()
+        return self.sock
 
     def __repr__(self):
         kind = "slot" if self.file.flag else "fd"
@@ -137,28 +152,27 @@ cdef class SocketTransport(ReadingTransport):
 
     def get_extra_info(self, name, default=None):
         """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
-        if name == "peername" and isinstance(self.sock, FixedSocket):
-            return (<FixedSocket>self.sock).peer
-        if self.extra is None:
-            self.extra = {}
-        if name in self.extra:
+        cdef object value
+        if name == "peername" and self.origin is not None:
+            return (<FixedSocket>self.socket_object()).peer
+        if self.extra is not None and name in self.extra:
             return self.extra[name]
         if name == "socket":
-            if isinstance(self.sock, FixedSocket):
-                self.sock.transport = self
-            self.extra["socket"] = trsock.TransportSocket(self.sock)
+            value = trsock.TransportSocket(self.socket_object())
+            if self.origin is not None and self.state <= NL_CANCELLING:
+                (<FixedSocket>self.sock).transport = self
         elif name == "sockname":
-            try:
-                self.extra["sockname"] = self.sock.getsockname()
-            except OSError:
-                self.extra["sockname"] = None
+            value = _name_or_none(self.socket_object().getsockname)
         else:
             return default
-        return self.extra[name]
+        if self.extra is None:
+            self.extra = {}
+        self.extra[name] = value
+        return value
 
     @property
     def _sock(self):
-        return self.sock
+        return self.socket_object()
 
     def _own_descriptor(self, int descriptor):
         """Keep the loop's watchers off a descriptor of this connection."""
