@@ -1,4 +1,5 @@
 import asyncio
+from typing import Self
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -6,7 +7,7 @@ from netloop._socket_transport import SocketTransport
 
 @disjoint_base
 class ProtocolBuffer:
-    def __init__(self, memory: Buffer) -> None: ...
+    def __new__(cls, memory: Buffer) -> Self: ...
 
 @disjoint_base
 class StreamReceiver(SocketTransport):

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import threading
 import time
+import tracemalloc
 import weakref
 
 import pytest
 
-from .helpers import HOST, Echo, address_of, connected, serving
+from .helpers import HOST, Echo, address_of, connected, eventually, serving, turns
 
 
 def status(name: str) -> int:
@@ -128,6 +130,59 @@ def test_a_closed_loop_is_freed(raw_loop):
     del loop
     gc.collect()
     assert gone() is None
+
+
+class Plain(asyncio.Protocol):
+    """Echoes, and takes little memory itself."""
+
+    __slots__ = ("transport",)
+
+    def __init__(self, made):
+        self.transport = None
+        made.append(self)
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+async def memory_of_connections(count: int, message: bytes) -> float:
+    """Bytes that the interpreter allocates for each accepted connection, after an exchange of a message if it has one.
+
+    The peers are connected before, because they are of this process too.
+    """
+    made: list[Plain] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Plain(made), HOST, 0, backlog=count)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(socket.create_connection(address_of(server))) for _ in range(count)]
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        await eventually(lambda: len(made) == count)
+        for peer in peers if message else []:
+            peer.send(message)
+            await turns(2)
+            assert peer.recv(len(message)) == message
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        for protocol in made:
+            protocol.transport.abort()
+    await turns()
+    server.close()
+    await server.wait_closed()
+    return taken / count
+
+
+@pytest.mark.parametrize("message", [b"", b"x" * 64], ids=["silent", "spoken to"])
+def test_idle_connections_take_little_memory(loop, message):
+    tracemalloc.start()
+    try:
+        # Tables that have grown stay so.
+        loop.run_until_complete(memory_of_connections(200, message))
+        assert loop.run_until_complete(memory_of_connections(200, message)) < 600
+    finally:
+        tracemalloc.stop()
 
 
 def test_closed_connections_are_freed(loop):

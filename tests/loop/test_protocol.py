@@ -102,6 +102,20 @@ async def test_addresses(loop, host):
         assert near.get_extra_info("peername")[:2] == (host, address_of(listening)[1])
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_who_asks_after_the_end_is_told_the_peer(loop, host):
+    async with serving(host=host) as (listening, protocols):
+        with peer_of(listening) as peer:
+            server = await first(protocols)
+            server.transport.abort()
+            await server.lost
+            await turns()
+            assert server.transport.get_extra_info("peername") == peer.getsockname()
+            sock = server.transport.get_extra_info("socket")
+            assert sock.family == peer.family
+            assert sock.fileno() == -1
+
+
 async def test_extra_info_that_is_not_there(loop):
     async with connected() as (client, _):
         assert client.transport.get_extra_info("nothing") is None

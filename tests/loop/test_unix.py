@@ -247,6 +247,21 @@ async def test_a_hundred_connections(loop, path):
         await finish(*clients)
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["open", "ended"])
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+async def test_clients_that_have_names(loop, path, abstract, kind, ended):
+    name = os.path.join(os.path.dirname(path), "client") if kind == "path" else abstract.encode()
+    async with serving_at(path, Recorder) as (_, protocols):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.bind(name)
+            client.connect(path)
+            peer = await first(protocols)
+            if ended:
+                peer.transport.abort()
+                await peer.lost
+            assert peer.transport.get_extra_info("peername") == name
+
+
 async def test_what_the_transport_tells(loop, path):
     async with serving_at(path) as (server, protocols):
         _, client = await loop.create_unix_connection(Recorder, path)
