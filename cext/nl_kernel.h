@@ -37,6 +37,7 @@ static_assert(sizeof(struct io_uring_cqe) == 16, "a completion entry is 16 bytes
 static_assert(sizeof(struct io_uring_buf) == 16, "a provided-buffer entry is 16 bytes");
 static_assert(offsetof(struct io_uring_sqe, addr) == 16, "level and optname of a socket command lie at 16");
 static_assert(offsetof(struct io_uring_sqe, file_index) == 44, "optlen of a socket command lies at 44");
+static_assert(offsetof(struct io_uring_sqe, addr_len) == 44, "the length of a send's address lies at 44");
 static_assert(offsetof(struct io_uring_sqe, addr3) == 48, "optval of a socket command lies at 48");
 static_assert(IORING_OP_SENDMSG_ZC == 48, "operations are numbered as the kernel numbers them");
 

@@ -85,6 +85,19 @@ static inline void nl_prep_send(struct io_uring_sqe *sqe, struct nl_file file, c
     sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
 }
 
+/*
+ * Send a datagram to an address (Linux 6.1) or, where `name` is NULL, to where the socket is connected. The kernel
+ * sends at most 2 GiB at a time; no socket takes a datagram of that size.
+ */
+static inline void nl_prep_sendto(struct io_uring_sqe *sqe, struct nl_file file, const void *data, size_t length,
+                                  const void *name, size_t name_length, unsigned flags, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_SEND, file, data, length < INT32_MAX ? (unsigned)length : INT32_MAX,
+            (uint64_t)(uintptr_t)name, token);
+    sqe->addr_len = (uint16_t)name_length;
+    sqe->msg_flags = MSG_NOSIGNAL | flags;
+}
+
 static inline void nl_prep_sendmsg(struct io_uring_sqe *sqe, struct nl_file file, const struct msghdr *message,
                                    unsigned flags, uint64_t token)
 {

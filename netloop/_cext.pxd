@@ -332,6 +332,8 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_recv(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, unsigned flags, uint64_t token)
     void nl_prep_recv_group(io_uring_sqe *sqe, nl_file file, unsigned length, unsigned group, uint64_t token)
     void nl_prep_send(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
+    void nl_prep_sendto(io_uring_sqe *sqe, nl_file file, const void *data, size_t length, const void *name,
+                        size_t name_length, unsigned flags, uint64_t token)
     void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)
     void nl_prep_recvmsg(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned flags, uint64_t token)
     void nl_prep_recvmsg_group(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)

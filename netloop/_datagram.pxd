@@ -27,6 +27,7 @@ cdef class DatagramTransport(SocketTransport):
     cdef int on_closed(self) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self, Py_ssize_t entries) except -1
+    cdef int prepare_send(self, Py_ssize_t lane) except -1
     cdef int wait_for_room(self) except -1
     cdef int stop_waiting(self) except -1
     cdef int on_received(self, int res, unsigned flags) except -1

@@ -131,11 +131,19 @@ cdef class DatagramTransport(SocketTransport):
         count = min(self.outbox.waiting(), self.batch_limit, entries)
         if count > 1:
             count = self.outbox.fitting(count, c.nl_datagram_room(self.file.number))
-        self.outbox.reserve(count)
+        self.outbox.batch = count
         for lane in range(count):
-            c.nl_prep_sendmsg(self.sqe(), self.file, self.outbox.describe(lane), c.MSG_DONTWAIT,
-                              self.token(c.NL_SEND, <unsigned>lane))
+            self.prepare_send(lane)
         self.sending = count
+        return 0
+
+    cdef int prepare_send(self, Py_ssize_t lane) except -1:
+        cdef bytes payload = self.outbox.payload(lane)
+        cdef bytes name = self.outbox.name(lane)
+        c.nl_prep_sendto(
+            self.sqe(), self.file, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
+            NULL if name is None else PyBytes_AS_STRING(name), 0 if name is None else PyBytes_GET_SIZE(name),
+            c.MSG_DONTWAIT, self.token(c.NL_SEND, <unsigned>lane))
         return 0
 
     cdef int wait_for_room(self) except -1:

@@ -45,27 +45,24 @@ cdef inline int outbox_add(Outbox *box, bytes piece) except -1:
     return 0
 
 
-cdef struct Lane:
-    msghdr message
-    iovec vector
-
-
 cdef class DatagramOutbox:
     cdef list payloads
     cdef list names
     cdef Py_ssize_t first
     cdef Py_ssize_t header
     cdef readonly Py_ssize_t size
-    cdef Lane *lanes
-    cdef Py_ssize_t capacity
+    # How many lanes the batch in flight has.
+    cdef Py_ssize_t batch
 
     cdef int add(self, bytes payload, bytes name) except -1
     cdef inline Py_ssize_t waiting(self) noexcept:
         """Datagrams not sent yet; right only while no batch is in flight."""
         return len(self.payloads) - self.first
     cdef Py_ssize_t fitting(self, Py_ssize_t count, long room)
-    cdef int reserve(self, Py_ssize_t count) except -1
-    cdef msghdr *describe(self, Py_ssize_t lane) except NULL
+    cdef inline bytes payload(self, Py_ssize_t lane):
+        return <bytes>self.payloads[self.first + lane]
+    cdef inline bytes name(self, Py_ssize_t lane):
+        return <bytes>self.names[self.first + lane]
     cdef int sent(self, Py_ssize_t lane) except -1
     cdef int settle(self) except -1
     cdef int clear(self) except -1

@@ -143,18 +143,15 @@ cdef class PieceQueue:
 cdef class DatagramOutbox:
     """A queue of datagrams, sent in place, a batch at a time.
 
-    Lane i of a batch is the i-th datagram from the front. describe() tells how to send it, sent() that it is gone,
-    and settle(), when the whole batch is back, moves the queue on to what was not sent. The objects that the kernel
-    reads from stay in the lists until then, and the lanes do not move.
+    Lane i of a batch is the i-th datagram from the front. payload() and name() are what to send, sent() tells that it
+    is gone, and settle(), when the whole batch is back, moves the queue on to what was not sent. The objects that the
+    kernel reads from stay in the lists until it is done with them, and the lanes do not move.
     """
 
     def __cinit__(self, Py_ssize_t header):
         self.payloads = []
         self.names = []
         self.header = header  # what a datagram counts for beside its payload, in bytes
-
-    def __dealloc__(self):
-        free(self.lanes)
 
     cdef int add(self, bytes payload, bytes name) except -1:
         """Queue a datagram for a socket address; a name of None is where the socket is connected to."""
@@ -173,35 +170,6 @@ cdef class DatagramOutbox:
             fit += 1
         return max(fit, 1)
 
-    cdef int reserve(self, Py_ssize_t count) except -1:
-        """Have lanes for a batch; none may be in flight."""
-        cdef Py_ssize_t capacity = max(self.capacity, 1)
-        cdef Lane *lanes
-        if count <= self.capacity:
-            return 0
-        while capacity < count:
-            capacity *= 2
-        lanes = <Lane *>realloc(self.lanes, capacity * sizeof(Lane))
-        if lanes == NULL:
-            raise MemoryError("no memory to describe a send")
-        self.lanes = lanes
-        self.capacity = capacity
-        return 0
-
-    cdef c.msghdr *describe(self, Py_ssize_t lane) except NULL:
-        cdef Lane *described = &self.lanes[lane]
-        cdef bytes payload = <bytes>self.payloads[self.first + lane]
-        cdef bytes name = self.names[self.first + lane]
-        memset(described, 0, sizeof(Lane))
-        described.vector.iov_base = PyBytes_AS_STRING(payload)
-        described.vector.iov_len = PyBytes_GET_SIZE(payload)
-        described.message.msg_iov = &described.vector
-        described.message.msg_iovlen = 1
-        if name is not None:
-            described.message.msg_name = PyBytes_AS_STRING(name)
-            described.message.msg_namelen = <c.socklen_t>PyBytes_GET_SIZE(name)
-        return &described.message
-
     cdef int sent(self, Py_ssize_t lane) except -1:
         """The kernel is done with a datagram, which it has sent or refused."""
         self.size -= PyBytes_GET_SIZE(<bytes>self.payloads[self.first + lane]) + self.header
@@ -210,7 +178,7 @@ cdef class DatagramOutbox:
 
     cdef int settle(self) except -1:
         """The batch is back: drop what was sent, put what was not in front of what came later."""
-        cdef Py_ssize_t at, kept = 0, end = min(self.first + self.capacity, <Py_ssize_t>len(self.payloads))
+        cdef Py_ssize_t at, kept = 0, end = min(self.first + self.batch, <Py_ssize_t>len(self.payloads))
         # From the back, so that what stays moves up to the datagrams that were never in the batch.
         for at in range(end - 1, self.first - 1, -1):
             if self.payloads[at] is not None:

@@ -174,6 +174,14 @@ async def test_a_datagram_too_large_is_an_error_and_the_next_one_goes(loop):
         assert [error.errno for error in client.errors] == [errno.EMSGSIZE]
 
 
+async def test_a_datagram_whose_length_needs_more_than_32_bits(loop):
+    async with pair() as (client, server):
+        client.transport.sendto(bytes(2**32 + 4))  # memory that is never touched
+        client.transport.sendto(b"next")
+        assert await server.until_datagrams(1) == [b"next"]
+        assert [error.errno for error in client.errors] == [errno.EMSGSIZE]
+
+
 async def test_empty_datagrams_are_received(loop):
     async with endpoint(local_addr=(HOST, 0)) as server:
         with udp() as sender:
