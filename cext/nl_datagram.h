@@ -6,6 +6,7 @@
 #define NL_DATAGRAM_H
 
 #include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "nl_kernel.h"
@@ -38,6 +39,23 @@ static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, i
         .length = filled > NL_DATAGRAM_HEAD ? filled - NL_DATAGRAM_HEAD : 0,
         .truncated = (head->flags & MSG_TRUNC) != 0,
     };
+}
+
+/* A hash of a socket address, 1 to 32 bits wide; every byte counts, so ports in a row spread as others do. */
+static inline unsigned nl_name_hash(const struct sockaddr_storage *name, size_t length, unsigned bits)
+{
+    const unsigned char *at = (const void *)name;
+    uint64_t hash = length;
+    while (length > 0) {
+        uint64_t word = 0;
+        size_t taken = length < sizeof(word) ? length : sizeof(word);
+        memcpy(&word, at, taken);
+        hash = (hash ^ word) * 0x9E3779B97F4A7C15U;
+        hash ^= hash >> 32;
+        at += taken;
+        length -= taken;
+    }
+    return (unsigned)((hash * 0x9E3779B97F4A7C15U) >> (64 - bits));
 }
 
 /*

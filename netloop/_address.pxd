@@ -8,6 +8,13 @@ cdef union ShortAddress:
     sockaddr_in6 six
 
 
+
+cdef class Peer:
+    cdef bytes name
+    cdef object address
+
+
+cdef Peer known_peer(const sockaddr_storage *storage, socklen_t length)
 cdef object decode_address(const sockaddr_storage *storage, socklen_t length)
 cdef bint shorten_address(const sockaddr_storage *storage, socklen_t length, ShortAddress *kept) noexcept
 cdef object decode_short(const ShortAddress *kept)

@@ -5,7 +5,8 @@ import operator
 import os
 import socket
 
-from libc.string cimport memcpy, memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memcpy, memset
 
 from netloop cimport _cext as c
 
@@ -13,6 +14,27 @@ cdef enum:
     TEXT_SIZE = 64
     # Where sun_path begins in struct sockaddr_un.
     UNIX_HEADER = 2
+    # How many senders of datagrams are known, as a power of two.
+    PEER_BITS = 9
+
+# The senders that were heard of last, one for each hash of a name. All loops of the process share them.
+cdef list peers = [None] * (1 << PEER_BITS)
+
+
+cdef class Peer:
+    """Where datagrams come from or go to: the kernel's form of the address and Python's."""
+
+
+cdef Peer known_peer(const c.sockaddr_storage *storage, c.socklen_t length):
+    """The peer of this name, without a new address if it was heard of lately."""
+    cdef unsigned slot = c.nl_name_hash(storage, length, PEER_BITS)
+    cdef Peer peer = <Peer>peers[slot]
+    if peer is None or PyBytes_GET_SIZE(peer.name) != length or memcmp(PyBytes_AS_STRING(peer.name), storage, length):
+        peer = Peer.__new__(Peer)
+        peer.address = decode_address(storage, length)
+        peer.name = PyBytes_FromStringAndSize(<const char *>storage, length)
+        peers[slot] = peer
+    return peer
 
 
 cdef object decode_address(const c.sockaddr_storage *storage, c.socklen_t length):

@@ -290,6 +290,7 @@ cdef extern from "nl_datagram.h" nogil:
         bint truncated
 
     nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result)
+    unsigned nl_name_hash(const sockaddr_storage *name, size_t length, unsigned bits)
     long nl_datagram_room(int fd)
     long nl_datagram_charge(size_t length)
 

@@ -1,3 +1,4 @@
+from netloop._address cimport Peer
 from netloop._cext cimport msghdr, nl_datagram
 from netloop._outbox cimport DatagramOutbox
 from netloop._socket_transport cimport SocketTransport
@@ -7,8 +8,8 @@ cdef class DatagramTransport(SocketTransport):
     cdef int family
     cdef object address
     cdef bint connected
-    cdef object peer
-    cdef bytes peer_name
+    cdef Peer sender
+    cdef Peer receiver
 
     cdef bint receiving
     cdef bint receive_cancelled

@@ -22,10 +22,9 @@ from asyncio.log import logger
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS
 from libc.stdint cimport int32_t
-from libc.string cimport memcmp
 
 from netloop cimport _cext as c
-from netloop._address cimport decode_address, encode_destination
+from netloop._address cimport Peer, encode_destination, known_peer
 from netloop._cext cimport NL_CANCELLING, NL_DRAINING
 from netloop._loop cimport LoopCore
 from netloop._outbox cimport DatagramOutbox
@@ -226,11 +225,8 @@ cdef class DatagramTransport(SocketTransport):
 
     cdef object sender_of(self, const c.nl_datagram *datagram):
         """The sender's address; one that comes again and again is the same object."""
-        if (self.peer_name is None or PyBytes_GET_SIZE(self.peer_name) != datagram.name_length
-                or memcmp(PyBytes_AS_STRING(self.peer_name), datagram.name, datagram.name_length)):
-            self.peer = decode_address(datagram.name, datagram.name_length)
-            self.peer_name = PyBytes_FromStringAndSize(<const char *>datagram.name, datagram.name_length)
-        return self.peer
+        self.sender = known_peer(datagram.name, datagram.name_length)
+        return self.sender.address
 
     cdef int deliver(self, object item) except -1:
         """Hand over what was held back."""
@@ -316,15 +312,21 @@ cdef class DatagramTransport(SocketTransport):
 
     cdef object destination_of(self, object address):
         """The kernel's form of an address; None where the socket is connected."""
+        cdef bytes name
         if self.connected:
             return None
-        if address is not self.peer or self.peer_name is None or address is None:
-            name = encode_destination(self.family, address)
-            if type(address) is not tuple:
-                return name
-            # Only what cannot change may be recognised by its identity.
-            self.peer, self.peer_name = address, name
-        return self.peer_name
+        if address is not None:
+            # A reply to the datagram just received, or one more to where the last one went.
+            if self.sender is not None and address is self.sender.address:
+                return self.sender.name
+            if self.receiver is not None and address is self.receiver.address:
+                return self.receiver.name
+        name = encode_destination(self.family, address)
+        # Only what cannot change may be recognised by its identity.
+        if type(address) is tuple:
+            self.receiver = Peer.__new__(Peer)
+            self.receiver.address, self.receiver.name = address, name
+        return name
 
     cdef int send_now(self) except -1:
         """Send a batch without waiting for the turn's end, and take in what has become of it.

@@ -149,6 +149,49 @@ async def test_many_senders_are_told_apart(loop):
         assert len({addr for _, addr in server.received}) == 20
 
 
+async def test_more_senders_than_are_remembered(loop):
+    with contextlib.ExitStack() as stack:
+        senders = [stack.enter_context(udp()) for _ in range(700)]
+        async with endpoint(Echo, local_addr=(HOST, 0)) as server:
+            for times in range(2):
+                for number, sender in enumerate(senders):
+                    sender.sendto(b"%d" % number, name_of(server))
+                    if number % 50 == 49:  # no more than fit into the socket
+                        await server.until_datagrams(times * len(senders) + number + 1)
+            expected = [(b"%d" % number, sender.getsockname()) for number, sender in enumerate(senders)]
+            assert server.received == expected * 2
+            await turns()
+            for number, sender in enumerate(senders):
+                assert read_all(sender, 2) == [b"%d" % number] * 2
+
+
+async def test_a_reply_comes_from_the_address_in_full(loop):
+    async with endpoint(Echo, local_addr=("::1", 0)) as server, endpoint(family=socket.AF_INET6) as client:
+        client.transport.sendto(b"hello", name_of(server)[:2])
+        await client.until_datagrams(1)
+        assert client.received == [(b"hello", name_of(server))]
+
+
+async def test_a_reply_from_a_host_by_name_comes_from_its_number(loop):
+    async with endpoint(Echo, local_addr=(HOST, 0)) as server, endpoint(family=socket.AF_INET) as client:
+        client.transport.sendto(b"hello", ("localhost", name_of(server)[1]))
+        await client.until_datagrams(1)
+        assert client.received == [(b"hello", name_of(server))]
+
+
+async def test_replies_long_after_to_addresses_that_were_received(loop):
+    async with endpoint(local_addr=(HOST, 0)) as server:
+        with udp() as one, udp() as other:
+            one.sendto(b"from one", name_of(server))
+            other.sendto(b"from the other", name_of(server))
+            await server.until_datagrams(2)
+            for data, addr in sorted(server.received, reverse=True) * 2:
+                server.transport.sendto(data, addr)
+            await turns()
+            assert read_all(one, 2) == [b"from one"] * 2
+            assert read_all(other, 2) == [b"from the other"] * 2
+
+
 @pytest.mark.parametrize("size", [1, 1472, 1473, 9000, LARGEST_UDP])
 async def test_sizes(loop, size):
     payload = pattern(size)
