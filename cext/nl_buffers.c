@@ -85,8 +85,7 @@ bool nl_buffers_grow(struct nl_buffers *buffers)
 bool nl_buffers_exhausted(struct nl_buffers *buffers)
 {
     buffers->exhausted++;
-    /* From a sixteenth on, what a round touches fits the cache no worse than the messages themselves do. */
-    if (buffers->noted_bytes * 16 > (uint64_t)buffers->noted * buffers->size)
+    if (buffers->fill * 2 * buffers->target > NL_BUFFERS_HOT)
         return false;
     return nl_buffers_grow(buffers);
 }
