@@ -304,6 +304,36 @@ CASE(an_exhausted_group_loses_nothing)
     exhaust(true);
 }
 
+static void note_many(struct nl_buffers *buffers, unsigned length)
+{
+    for (unsigned i = 0; i < NL_BUFFERS_JUDGED; i++)
+        nl_buffers_note(buffers, length);
+}
+
+/* What a round touches stays near the cache: the fuller the buffers, the fewer of them go round. */
+CASE(full_buffers_circulate_in_small_numbers)
+{
+    struct nl_ring ring;
+    struct nl_buffers buffers;
+    open_ring(&ring, 16, 64);
+    CHECK_EQUAL(nl_buffers_open(&buffers, &ring, GROUP, 128 * 1024, 4, 1024), 0);
+    while (nl_buffers_exhausted(&buffers))
+        continue;
+    CHECK_EQUAL(buffers.target, 1024);
+    note_many(&buffers, 64);
+    CHECK_EQUAL(buffers.target, 1024);
+    note_many(&buffers, 16 * 1024);
+    CHECK_EQUAL(buffers.target, NL_BUFFERS_HOT / (16 * 1024));
+    CHECK(!nl_buffers_exhausted(&buffers));
+    note_many(&buffers, 128 * 1024);
+    CHECK_EQUAL(buffers.target, 4);
+    note_many(&buffers, 64);
+    CHECK(nl_buffers_exhausted(&buffers));
+    CHECK_EQUAL(buffers.target, 8);
+    nl_ring_close(&ring);
+    nl_buffers_close(&buffers);
+}
+
 CASE(the_end_of_a_stream_takes_no_buffer)
 {
     struct receiver receiver;

@@ -125,7 +125,7 @@ CASE(cancelling_a_fixed_file_ends_all_of_its_operations_and_no_others)
     int listener = listen_on_loopback(&address);
     for (int slot = 0; slot < 2; slot++) {
         clients[slot] = connect_to(&address);
-        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, slot, 9);
+        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, slot, 0, 9);
         CHECK_EQUAL(next_result(&ring, 9), 0);
     }
     nl_prep_recv(next_sqe(&ring), nl_fixed_file(0), &bytes[0], 1, 0, 1);
@@ -166,7 +166,7 @@ CASE(cancelling_everything_leaves_nothing_in_flight)
     }
     nl_prep_poll(next_sqe(&ring), nl_descriptor(pairs[0][1]), 1, 4);
     nl_prep_read(next_sqe(&ring), nl_descriptor(pipe_ends[0]), &byte, 1, UINT64_MAX, 5);
-    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, 6);
+    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, 0, 6);
     expect_no_completion(&ring);
     nl_prep_cancel_all(next_sqe(&ring), CANCEL);
     collect(&ring, 7, results);

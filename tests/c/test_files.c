@@ -24,7 +24,7 @@ static int accept_into(struct nl_ring *ring, int slot)
     struct sockaddr_in address;
     int listener = listen_on_loopback(&address);
     int client = connect_to(&address);
-    nl_prep_accept(next_sqe(ring), nl_descriptor(listener), NULL, NULL, slot, ACCEPT);
+    nl_prep_accept(next_sqe(ring), nl_descriptor(listener), NULL, NULL, slot, 0, ACCEPT);
     CHECK_EQUAL(next_result(ring, ACCEPT), 0);
     close(listener);
     return client;
@@ -126,7 +126,7 @@ CASE(accepts_armed_together_tell_each_connections_address)
     for (unsigned i = 0; i < 4; i++) {
         memset(&peers[i], 0, sizeof(peers[i]));
         lengths[i] = sizeof(peers[i]);
-        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), (struct sockaddr *)&peers[i], &lengths[i], (int)i,
+        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), (struct sockaddr *)&peers[i], &lengths[i], (int)i, 0,
                        100 + i);
     }
     expect_no_completion(&ring);
@@ -166,7 +166,7 @@ CASE(a_connection_can_be_accepted_as_a_descriptor)
     open_ring(&ring, 4, 8);
     int listener = listen_on_loopback(&address);
     int client = connect_to(&address);
-    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, ACCEPT);
+    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, 0, ACCEPT);
     int fd = next_result(&ring, ACCEPT);
     CHECK(fd >= 0);
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -174,6 +174,32 @@ CASE(a_connection_can_be_accepted_as_a_descriptor)
     CHECK_EQUAL(write(fd, "x", 1), 1);
     close(fd);
     close(client);
+    close(listener);
+    nl_ring_close(&ring);
+}
+
+/* Linux before 6.10 refuses what it does not know, once and at once. */
+CASE(an_accept_that_waits_first_takes_what_is_there_and_what_comes)
+{
+    struct nl_ring ring;
+    struct sockaddr_in address;
+    open_ring(&ring, 4, 8);
+    int listener = listen_on_loopback(&address);
+    int early = connect_to(&address);
+    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, NL_ACCEPT_POLL_FIRST, ACCEPT);
+    int first = next_result(&ring, ACCEPT);
+    if (first != -EINVAL) {
+        CHECK(first >= 0);
+        close(first);
+        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, NL_ACCEPT_POLL_FIRST, ACCEPT);
+        expect_no_completion(&ring);
+        int late = connect_to(&address);
+        int second = next_result(&ring, ACCEPT);
+        CHECK(second >= 0);
+        close(second);
+        close(late);
+    }
+    close(early);
     close(listener);
     nl_ring_close(&ring);
 }
