@@ -8,7 +8,6 @@ cdef union ShortAddress:
     sockaddr_in6 six
 
 
-
 cdef class Peer:
     cdef bytes name
     cdef object address
