@@ -315,8 +315,11 @@ cdef class LoopCore:
     cdef int run_ready(self, Py_ssize_t remaining) except -1:
         """Run the first of the callbacks that are ready. Those they add come later."""
         while remaining > 0 and self.ready.count:
-            remaining -= 1
-            self.run_handle(self.ready.pop())
+            if self._debug:
+                remaining -= 1
+                self.run_handle(<Handle>self.ready.pop())
+            else:
+                remaining = self.ready.run(remaining, &self._debug)
         return 0
 
     cdef int run_handle(self, Handle handle) except -1:

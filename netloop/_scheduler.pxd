@@ -1,3 +1,5 @@
+from cython cimport final
+
 from netloop._cext cimport nl_timer, nl_timers
 
 
@@ -21,6 +23,7 @@ cdef class TimerHandle(Handle):
     cdef Py_ssize_t position
 
 
+@final
 cdef class ReadyQueue:
     cdef list slots
     cdef Py_ssize_t head
@@ -28,7 +31,8 @@ cdef class ReadyQueue:
     cdef readonly Py_ssize_t count
 
     cdef int push(self, Handle handle) except -1
-    cdef Handle pop(self)
+    cdef object pop(self)
+    cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1
     cdef int grow(self) except -1
     cpdef clear(self)
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from contextvars import Context
 from traceback import StackSummary
-from typing import Any
+from typing import Any, final
 
 from typing_extensions import disjoint_base
 
@@ -40,7 +40,7 @@ class TimerHandle(Handle):
     def __le__(self, other: TimerHandle, /) -> bool: ...
     def __ge__(self, other: TimerHandle, /) -> bool: ...
 
-@disjoint_base
+@final
 class ReadyQueue:
     @property
     def count(self) -> int: ...

@@ -17,7 +17,15 @@ cdef extern from "Python.h":
     int PyContext_Enter(PyObject *context)
     int PyContext_Exit(PyObject *context)
     PyObject *PyObject_Call(PyObject *callable, PyObject *args, PyObject *keywords)
+    void Py_INCREF(PyObject *value)
     void Py_DECREF(PyObject *value)
+    # Both move a reference and count none.
+    object take_item "PyList_GET_ITEM"(list values, Py_ssize_t index)
+    void put_item "PyList_SET_ITEM"(list values, Py_ssize_t index, PyObject *value)
+
+cdef enum:
+    # Places of a ready queue to begin with; a power of two, as are all its later sizes.
+    SLOTS = 256
 
 
 cdef int raise_pending() except -1:
@@ -25,25 +33,14 @@ cdef int raise_pending() except -1:
     return -1
 
 
-@cython.freelist(256)
+# A turn may well schedule a thousand callbacks. The memory of handles that were used is kept for the next ones.
+@cython.freelist(1024)
 cdef class Handle:
     """A callback with its arguments and context, as asyncio.Handle (same attributes, same methods)."""
 
     cdef int run(self) except -1:
         """Call the callback in its context. Raises nothing but SystemExit and KeyboardInterrupt."""
-        # Held here, because the callback may cancel its own handle.
-        cdef object callback = self._callback
-        cdef tuple args = self._args
-        cdef object context = self._context
-        cdef PyObject *result = NULL
-        # Refused for a context that is entered already and for what is no context; asyncio reports both.
-        if PyContext_Enter(<PyObject *>context) == 0:
-            result = PyObject_Call(<PyObject *>callback, <PyObject *>args, NULL)
-            PyContext_Exit(<PyObject *>context)
-        if result != NULL:
-            Py_DECREF(result)
-            return 0
-        return self.report(callback, args)
+        return call(self)
 
     cdef int report(self, object callback, tuple args) except -1:
         try:
@@ -100,6 +97,22 @@ cdef class Handle:
         if self._repr is not None:
             return self._repr
         return f"<{' '.join(self._repr_info())}>"
+
+
+cdef inline int call(Handle handle) except -1:
+    # Held here, because the callback may cancel its own handle. The context stays with the handle.
+    cdef object callback = handle._callback
+    cdef tuple args = handle._args
+    cdef PyObject *context = <PyObject *>handle._context
+    cdef PyObject *result = NULL
+    # Refused for a context that is entered already and for what is no context; asyncio reports both.
+    if PyContext_Enter(context) == 0:
+        result = PyObject_Call(<PyObject *>callback, <PyObject *>args, NULL)
+        PyContext_Exit(context)
+    if result != NULL:
+        Py_DECREF(result)
+        return 0
+    return handle.report(callback, args)
 
 
 # The collector must not clear `timers`: the heap has a pointer into every handle until the handle has left it.
@@ -163,7 +176,7 @@ cdef class TimerHandle(Handle):
         return self > other or self == other if isinstance(other, TimerHandle) else NotImplemented
 
 
-cdef fill(Handle handle, object callback, tuple args, object loop, object context, bint debug):
+cdef inline int fill(Handle handle, object callback, tuple args, object loop, object context, bint debug) except -1:
     handle._callback = callback
     handle._args = args
     handle._loop = loop
@@ -171,6 +184,7 @@ cdef fill(Handle handle, object callback, tuple args, object loop, object contex
     if debug:
         # Compiled functions have no frame: the topmost one is the caller's.
         handle._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+    return 0
 
 
 cdef Handle new_handle(object callback, tuple args, object loop, object context, bint debug):
@@ -198,8 +212,7 @@ cdef class ReadyQueue:
     """
 
     def __cinit__(self):
-        self.slots = [None] * 256
-        self.mask = 255
+        self.clear()
 
     def __len__(self):
         return self.count
@@ -207,17 +220,30 @@ cdef class ReadyQueue:
     cdef int push(self, Handle handle) except -1:
         if self.count > self.mask:
             self.grow()
-        self.slots[(self.head + self.count) & self.mask] = handle
+        # A free place holds None, for the sake of those who look at all objects there are. Its reference is not
+        # given back here, so that pop() need not take one.
+        Py_INCREF(<PyObject *>handle)
+        put_item(self.slots, (self.head + self.count) & self.mask, <PyObject *>handle)
         self.count += 1
         return 0
 
-    cdef Handle pop(self):
+    cdef object pop(self):
         """The oldest handle; the queue must not be empty."""
-        cdef Handle handle = <Handle>self.slots[self.head]
-        self.slots[self.head] = None
+        cdef object handle = take_item(self.slots, self.head)
+        put_item(self.slots, self.head, <PyObject *>None)
         self.head = (self.head + 1) & self.mask
         self.count -= 1
         return handle
+
+    cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1:
+        """Run up to so many handles, or until debug mode is on; returns how many of them are left to run."""
+        cdef object handle
+        while limit > 0 and self.count and not debug[0]:
+            limit -= 1
+            handle = self.pop()
+            if not (<Handle>handle)._cancelled:
+                call(<Handle>handle)
+        return min(limit, self.count)
 
     cdef int grow(self) except -1:
         self.slots = self.slots[self.head:] + self.slots[:self.head] + [None] * (self.mask + 1)
@@ -226,9 +252,9 @@ cdef class ReadyQueue:
         return 0
 
     cpdef clear(self):
-        self.slots = [None] * 256
+        self.slots = [None] * SLOTS
         self.head = self.count = 0
-        self.mask = 255
+        self.mask = SLOTS - 1
 
 
 cdef class Timers:
