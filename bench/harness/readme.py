@@ -7,24 +7,24 @@ from harness.errors import BenchError
 from harness.markdown import markdown
 from harness.report import Report
 from harness.rows import PEERS
+from harness.stress import stress_runs
 from harness.tables import ratio_text
 
 BENCH = Path(__file__).resolve().parent.parent
-BEGIN = "<!-- results -->"
-END = "<!-- end of results -->"
 
 
-def replace(text: str, new: str, name: str) -> str:
-    """Return the text with what stands between the marks replaced.
+def replace(text: str, new: str, name: str, what: str = "results") -> str:
+    """Return the text with what stands between the marks of ``what`` replaced.
 
     Raises:
         BenchError: a mark is missing; ``name`` says where.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {what} -->", f"<!-- end of {what} -->"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise BenchError(f"{name} must have the lines {BEGIN} and {END}, in this order")
-    return f"{before}{BEGIN}\n\n{new.strip()}\n\n{END}{after}"
+        raise BenchError(f"{name} must have the lines {first} and {last}, in this order")
+    return f"{before}{first}\n\n{new.strip()}\n\n{last}{after}"
 
 
 def overview(report: Report) -> str:
@@ -56,6 +56,8 @@ def update_all(report: Report) -> list[Path]:
         if not path.exists():
             raise BenchError(f"there is no {path}: the READMEs are in a checkout of the project")
     texts = {path: replace(path.read_text(encoding="utf-8"), text, str(path)) for path, text in new.items()}
+    last = BENCH / "README.md"
+    texts[last] = replace(texts[last], stress_runs(BENCH / "results" / "stress"), str(last), "stress")
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     return list(texts)

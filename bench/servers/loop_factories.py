@@ -49,14 +49,17 @@ def loop_factory(name: str) -> LoopFactory:
 
 
 def version(name: str) -> str:
-    """Return the version of the distribution that provides the loop; Python's own for asyncio."""
+    """Return the version of the distribution that provides the loop; Python's own for asyncio.
+
+    A checkout that is not installed has no distribution, and is asked itself.
+    """
     module = MODULES[name]
     if module == "asyncio":
         return platform.python_version()
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
 def main() -> int:

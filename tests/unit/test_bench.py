@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from harness.readme import replace
 from harness.report import Report
 from harness.rows import FULL, PEERS, QUICK, Row, parse
 from harness.schedule import Outcome
+from harness.stress import stress_runs
 from harness.summary import Spread, Summary, spread
 from harness.tables import comparison, details
 from harness.targets import TARGETS, Verdict, best_peer, judge
@@ -167,6 +169,25 @@ def test_figures_go_between_the_marks() -> None:
 def test_both_readmes_have_the_marks() -> None:
     for name in ("README.md", "bench/README.md"):
         replace((Path(__file__).resolve().parents[2] / name).read_text(), "", name)
+    replace((Path(__file__).resolve().parents[2] / "bench/README.md").read_text(), "", "bench/README.md", "stress")
+
+
+def test_stress_runs_become_tables(tmp_path: Path) -> None:
+    found = {
+        "kernel": "6.18",
+        "python": "3.11.7",
+        "options": {"scenario": "hold", "connections": 16000, "workers": 1, "server": "echo"},
+        "lines": [{"what": "connections held", "value": "16,000 of 16,000", "good": True}],
+        "failures": {},
+    }
+    for name in ("hold", "later"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(found))
+        found["failures"] = {"reset": 2}
+    hold, later = stress_runs(tmp_path).split("\n\n**")
+    assert hold.startswith("**hold: 16,000 connections to 1 server (echo), Linux 6.18, CPython 3.11.7**")
+    assert "| connections held | 16,000 of 16,000 | good |\n| failures | 0 | good |" in hold
+    assert "| failed: reset | 2 | bad |" in later
 
 
 def test_what_wrk_and_strace_report_is_read() -> None:
