@@ -62,7 +62,7 @@ bool nl_buffers_exhausted(struct nl_buffers *buffers);
  */
 #define NL_BUFFERS_HOT ((size_t)3 << 19)
 
-/* Decide from what has been noted how many buffers circulate at most. */
+/* Decide from what has been noted how many buffers circulate at most; where they are mostly full, the first few. */
 static inline void nl_buffers_judge(struct nl_buffers *buffers)
 {
     buffers->fill = (size_t)(buffers->noted_bytes / buffers->noted);

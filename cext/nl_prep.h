@@ -38,8 +38,9 @@ static inline void nl_prep(struct io_uring_sqe *sqe, unsigned opcode, struct nl_
     sqe->user_data = token;
 }
 
-/* `slot`: where in the fixed-file table the connection goes, or -1 for a plain descriptor. */
 /*
+ * `slot`: where in the fixed-file table the connection goes, or -1 for a plain descriptor.
+ *
  * An accept makes the new socket and its file before it looks whether a connection is there, so one that has to wait
  * does that work twice. `how` is NL_ACCEPT_POLL_FIRST to wait first, or 0 where a connection is likely to be there.
  */

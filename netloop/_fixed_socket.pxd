@@ -27,4 +27,5 @@ cdef class FixedSocket:
 
 
 cdef Origin new_origin(Ring ring, object listening, object local)
+cdef object accepted_socket(Origin origin, int descriptor)
 cdef FixedSocket new_fixed_socket(Origin origin, int slot, object peer)

@@ -58,9 +58,7 @@ cdef class FixedSocket:
             descriptor = self.ring.call(call_token(c.NL_INSTALL))
             if descriptor < 0:
                 raise OSError(-descriptor, "cannot give the connection a descriptor: " + os.strerror(-descriptor))
-            self.real = socket.socket(self.origin.family, self.origin.type, self.origin.proto, fileno=descriptor)
-            # The accepted socket is non-blocking; this tells the object so.
-            self.real.settimeout(0)
+            self.real = accepted_socket(self.origin, descriptor)
             if self.transport is not None:
                 self.transport._own_descriptor(descriptor)
         return self.real
@@ -175,6 +173,14 @@ cdef Origin new_origin(Ring ring, object listening, object local):
     origin.family, origin.type, origin.proto = listening.family, listening.type, listening.proto
     origin.local = local
     return origin
+
+
+cdef object accepted_socket(Origin origin, int descriptor):
+    """A socket object for a connection that has a descriptor."""
+    sock = socket.socket(origin.family, origin.type, origin.proto, fileno=descriptor)
+    # The accepted socket is non-blocking; this tells the object so.
+    sock.settimeout(0)
+    return sock
 
 
 cdef FixedSocket new_fixed_socket(Origin origin, int slot, object peer):

@@ -24,7 +24,7 @@ from libc.stdint cimport int32_t
 
 from netloop cimport _cext as c
 from netloop._address cimport decode_address
-from netloop._fixed_socket cimport new_origin
+from netloop._fixed_socket cimport accepted_socket, new_origin
 from netloop._ring cimport call_token
 from netloop._stream cimport StreamTransport, new_stream
 
@@ -159,10 +159,8 @@ cdef class Listener(Endpoint):
             transport = new_stream(self.loop, file, None, protocol, context, self.server, None)
             transport.come_from(self.origin, &lane.address, lane.length)
         else:
-            sock = socket.socket(self.sock.family, self.sock.type, self.sock.proto, fileno=file.number)
-            sock.settimeout(0)
-            transport = new_stream(self.loop, file, sock, protocol, context, self.server,
-                                   {"peername": decode_address(&lane.address, lane.length)})
+            transport = new_stream(self.loop, file, accepted_socket(self.origin, file.number), protocol, context,
+                                   self.server, {"peername": decode_address(&lane.address, lane.length)})
         if self.loop._debug:
             logger.debug("%r got a new connection from %r: %r", self.server, transport.get_extra_info("peername"),
                          transport._sock)

@@ -4,7 +4,8 @@ from harness.report import Report
 from harness.tables import Table, comparison, details, peers, targets
 
 
-def _table(table: Table) -> str:
+def table_text(table: Table) -> str:
+    """Return a table as Markdown."""
     heads = "| " + " | ".join(table.heads) + " |"
     rule = "|---" * len(table.heads) + "|"
     lines = ["| " + " | ".join(line) + " |" for line in table.lines]
@@ -34,7 +35,7 @@ def circumstances(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Return the report as Markdown."""
     tables = [comparison(report), targets(report), peers(report), details(report)]
-    parts = [circumstances(report), *(_table(table) for table in tables if table.lines)]
+    parts = [circumstances(report), *(table_text(table) for table in tables if table.lines)]
     if notes := report.notes():
         parts.append("Notes:\n\n" + "\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts) + "\n"

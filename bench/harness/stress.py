@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.markdown import table_text
+from harness.tables import Table
+
 
 def _table(found: dict[str, Any]) -> str:
     options = found["options"]
@@ -13,12 +16,11 @@ def _table(found: dict[str, Any]) -> str:
         f"({options['server']}), Linux {found['kernel']}, CPython {found['python']}"
     )
     verdict = {True: "good", False: "bad", None: ""}
-    lines = [(line["what"], line["value"], verdict[line["good"]]) for line in found["lines"]]
-    lines += [(f"failed: {reason}", f"{count:,}", "bad") for reason, count in sorted(found["failures"].items())]
+    lines = [[line["what"], line["value"], verdict[line["good"]]] for line in found["lines"]]
+    lines += [[f"failed: {reason}", f"{count:,}", "bad"] for reason, count in sorted(found["failures"].items())]
     if not found["failures"]:
-        lines.append(("failures", "0", "good"))
-    rows = [f"| {what} | {value} | {good} |" for what, value, good in lines]
-    return "\n".join([f"**{title}**", "", "| what | measured | |", "|---|---|---|", *rows])
+        lines.append(["failures", "0", "good"])
+    return table_text(Table(title, ["what", "measured", ""], lines))
 
 
 def stress_runs(directory: Path) -> str:
