@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 # package that `pip install .` has put elsewhere on the path; one that was built in place comes before it.
 __path__ = extend_path(__path__, __name__)
 
-from netloop._install import FallbackName, install, new_event_loop, run
-from netloop._statistics import Statistics
-from netloop._unavailable import Unavailable
 from netloop._version import __version__
+from netloop.setup.install import install, run
+from netloop.setup.loops import FallbackName, new_event_loop
+from netloop.setup.unavailable import Unavailable
+from netloop.statistics import Statistics
 
 if TYPE_CHECKING:
-    from netloop._policy import EventLoopPolicy as EventLoopPolicy
     from netloop.event_loop import EventLoop as EventLoop
+    from netloop.setup.policy import EventLoopPolicy as EventLoopPolicy
 
 __all__ = [
     "EventLoop",
@@ -49,11 +50,11 @@ def __getattr__(name: str) -> Any:
     # These two are found on first use: the loop brings in the compiled modules, and the policy derives from a class
     # that asyncio deprecates in Python 3.14. Whoever needs neither pays for neither.
     if name == "EventLoop":
-        from netloop._install import load_event_loop
+        from netloop.setup.loops import load_event_loop
 
         value: Any = load_event_loop()
     elif name == "EventLoopPolicy":
-        from netloop._policy import EventLoopPolicy
+        from netloop.setup.policy import EventLoopPolicy
 
         value = EventLoopPolicy
     else:

@@ -11,11 +11,17 @@ from typing import Final
 import netloop
 
 _COMMANDS: Final = {
-    "doctor": ("netloop.doctor", "show what this kernel and container offer; exits 1 when the loop cannot run"),
-    "demo": ("netloop.demo", "serve an aiohttp application on netloop, uvloop and asyncio, check and compare them"),
-    "serve": ("netloop.serve", "run an existing aiohttp application on netloop"),
-    "bench": ("netloop._bench", "compare loops with each other and with servers in C; needs gcc"),
-    "stress": ("netloop.stress", "hold many thousands of connections, drive some of them, and report what they cost"),
+    "doctor": ("netloop.tools.doctor", "show what this kernel and container offer; exits 1 when the loop cannot run"),
+    "demo": (
+        "netloop.tools.demo",
+        "serve aiohttp on netloop, uvloop and asyncio, check every answer and compare them",
+    ),
+    "serve": ("netloop.tools.serve", "run an existing aiohttp application on netloop"),
+    "bench": ("netloop.tools.bench", "compare loops with each other and with servers in C; needs gcc"),
+    "stress": (
+        "netloop.tools.stress",
+        "hold many thousands of connections, drive some, and report what they cost",
+    ),
 }
 
 

@@ -14,24 +14,24 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
-from netloop._datagram import make_datagram
-from netloop._executor import DefaultExecutor
-from netloop._listener import Listener
-from netloop._loop import LoopCore
-from netloop._pipe import make_read_pipe, make_write_pipe
-from netloop._ring import FaultPlan
-from netloop._sendfile import SendFile
-from netloop._sendfile_fallback import SendFileFallback
-from netloop._signals import SignalHandlers
-from netloop._socket_calls import SocketCalls
-from netloop._sockets import SocketOperations
-from netloop._statistics import Statistics
-from netloop._stream import make_stream
-from netloop._subprocess import Subprocesses
-from netloop._tls import TLSProtocol
-from netloop._unavailable import explain
-from netloop._unix import UnixSockets
-from netloop._watch import Watch
+from netloop.core.ring import FaultPlan
+from netloop.core.turn import LoopCore
+from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.sendfile import SendFile
+from netloop.hosted.sendfile_fallback import SendFileFallback
+from netloop.hosted.signals import SignalHandlers
+from netloop.hosted.sockets import SocketOperations
+from netloop.hosted.subprocesses import Subprocesses
+from netloop.hosted.tls import TLSProtocol
+from netloop.hosted.unix import UnixSockets
+from netloop.operations.socket_calls import SocketCalls
+from netloop.operations.watch import Watch
+from netloop.setup.unavailable import explain
+from netloop.statistics import Statistics
+from netloop.transports.datagram import make_datagram
+from netloop.transports.listener import Listener
+from netloop.transports.pipe import make_read_pipe, make_write_pipe
+from netloop.transports.stream import make_stream
 
 __all__ = ["EventLoop"]
 

@@ -14,7 +14,7 @@ import asyncio
 
 from aiohttp.worker import GunicornWebWorker
 
-from netloop._install import new_event_loop
+from netloop.setup.loops import new_event_loop
 
 __all__ = ["AiohttpWorker"]
 

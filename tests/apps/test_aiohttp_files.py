@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import FormData, web
 
 from apps.aiohttp_pair import talking
-from netloop._sendfile import SendFile
+from netloop.hosted.sendfile import SendFile
 
 # Run with --loops=asyncio or --loops=uvloop to see whether a failure is the loop's.
 pytestmark = [pytest.mark.loops("netloop"), pytest.mark.limit(60)]

@@ -17,13 +17,13 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the demo needs aiohttp: pip install 'netloop[demo]'")
 
-from netloop.demo import main
-from netloop.demo.client import HttpConnection, Traffic, WebsocketConnection, connect_once
-from netloop.demo.http import Exchange, ProtocolError, Response, ResponseReader, check
-from netloop.demo.measure import SystemCalls, TracingFailed, cpu_seconds, strace_missing
-from netloop.demo.rounds import Plan, measure
-from netloop.demo.script import PAGE, http_script, page, websocket_script
-from netloop.demo.websocket import TEXT, Frame, FrameReader, client_frame
+from netloop.tools.demo import main
+from netloop.tools.demo.client import HttpConnection, Traffic, WebsocketConnection, connect_once
+from netloop.tools.demo.http import Exchange, ProtocolError, Response, ResponseReader, check
+from netloop.tools.demo.measure import SystemCalls, TracingFailed, cpu_seconds, strace_missing
+from netloop.tools.demo.rounds import Plan, measure
+from netloop.tools.demo.script import PAGE, http_script, page, websocket_script
+from netloop.tools.demo.websocket import TEXT, Frame, FrameReader, client_frame
 
 GOOD_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: now\r\nServer: test\r\n"
 
@@ -269,7 +269,7 @@ class TestErrorsAreNoticed:
         assert "could not be opened" in error
 
     def test_a_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("netloop.demo.client._LONGEST_WAIT", 0.05)
+        monkeypatch.setattr("netloop.tools.demo.client._LONGEST_WAIT", 0.05)
 
         async def scenario() -> list[str]:
             traffic = Traffic(1)

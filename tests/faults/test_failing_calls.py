@@ -35,7 +35,7 @@ async def exchange():
 def attempt(call, number, failing):
     """Run the scenario once with one call failing; the outcome's name, and how many calls there were."""
     import netloop
-    from netloop._ring import FaultPlan
+    from netloop.core.ring import FaultPlan
 
     plan = FaultPlan(call=call, nth=number, errno=failing)
     coroutine, task, loop = exchange(), None, None
@@ -87,7 +87,7 @@ def test_the_scenario_succeeds_or_ends_in_an_os_error(call, failing):
 def make_with_memory_refused():
     """Let io_uring_setup run out of memory; tell what was raised with a fallback asked for."""
     import netloop
-    from netloop._ring import FaultPlan
+    from netloop.core.ring import FaultPlan
 
     try:
         netloop.EventLoop(_faults=FaultPlan(call="setup", nth=1, errno=errno.ENOMEM))

@@ -39,7 +39,7 @@ async def receive(loop, kind, plan):
 def fail_each(kind, failing):
     """How many scenarios there were, and whether all data came in each of them."""
     import netloop
-    from netloop._ring import FaultPlan
+    from netloop.core.ring import FaultPlan
 
     for number in range(10, 400):
         plan = FaultPlan(call="enter", nth=number, errno=failing)

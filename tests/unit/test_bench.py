@@ -22,7 +22,7 @@ from harness.targets import TARGETS, Verdict, best_peer, judge
 from harness.trace import Trace, parse_summary
 
 import netloop
-from netloop import _bench
+from netloop.tools import bench as bench_command
 
 ROW = Row("protocol", 100, 64)
 
@@ -203,5 +203,5 @@ def test_a_package_without_the_benchmark_says_where_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(netloop, "__path__", [str(tmp_path / "netloop")])
-    assert _bench.main([]) == 2
+    assert bench_command.main([]) == 2
     assert "pip install 'netloop[bench]'" in capsys.readouterr().err

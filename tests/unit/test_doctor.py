@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-import netloop.doctor
-from netloop._surroundings import Surroundings
-from netloop.doctor import Report, examine, main, show
-from netloop.doctor.catalogue import CATALOGUE
+import netloop.tools.doctor
+from netloop.setup.surroundings import Surroundings
+from netloop.tools.doctor import Report, examine, main, show
+from netloop.tools.doctor.catalogue import CATALOGUE
 
 
 def full_probe() -> dict[str, dict[str, bool]]:
@@ -172,7 +172,7 @@ def test_exit_status(
     arguments: list[str],
 ) -> None:
     report = Report("6.18.0", "3.11.7", (), examined().findings, error, "nobody was asked")
-    monkeypatch.setattr(netloop.doctor, "examine", lambda: report)
+    monkeypatch.setattr(netloop.tools.doctor, "examine", lambda: report)
     assert main(arguments) == status
     printed = capsys.readouterr().out
     if arguments:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from netloop.stress.connection import Connection, EchoConnection, HttpConnection
-from netloop.stress.histogram import Histogram
-from netloop.stress.options import parse
+from netloop.tools.stress.connection import Connection, EchoConnection, HttpConnection
+from netloop.tools.stress.histogram import Histogram
+from netloop.tools.stress.options import parse
 
 
 def test_a_quantile_is_within_two_percent() -> None:

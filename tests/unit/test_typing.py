@@ -14,14 +14,14 @@ import netloop
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
-COMPILED = sorted(source.stem for source in (ROOT / "netloop").glob("*.pyx"))
+COMPILED = sorted(source.relative_to(ROOT).with_suffix("") for source in (ROOT / "netloop").rglob("*.pyx"))
 
 # What Cython adds to every compiled module and class, and nobody calls; and what modules import from each other.
 ALLOWED = r"""
 .*\.__(reduce|setstate)_cython__  # its refusal to pickle, which its own pickling support expects under these names
 .*\.__pyx_capi__  # what other compiled modules import
 .*\.__test__  # its doctest table
-netloop\.(?!_transport\.).*\.STATE_NAMES  # what the transports import from their base
+netloop\.(?!transports\.base\.).*\.STATE_NAMES  # what the transports import from their base
 """
 
 pytestmark = [
@@ -41,9 +41,9 @@ def run(*command: str, cwd: Path) -> None:
         pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}", pytrace=False)
 
 
-@pytest.mark.parametrize("module", COMPILED)
-def test_every_compiled_module_has_a_stub(module: str) -> None:
-    assert (ROOT / "netloop" / f"{module}.pyi").is_file()
+@pytest.mark.parametrize("module", COMPILED, ids=str)
+def test_every_compiled_module_has_a_stub(module: Path) -> None:
+    assert (ROOT / module).with_suffix(".pyi").is_file()
 
 
 def test_the_annotations_hold(tmp_path: Path) -> None:
@@ -53,5 +53,5 @@ def test_the_annotations_hold(tmp_path: Path) -> None:
 def test_the_stubs_agree_with_the_compiled_modules(tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     allowed.write_text(ALLOWED)
-    modules = [f"netloop.{module}" for module in COMPILED]
+    modules = [".".join(module.parts) for module in COMPILED]
     run("mypy.stubtest", "--concise", "--allowlist", str(allowed), *modules, cwd=tmp_path)

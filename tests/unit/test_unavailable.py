@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from netloop._surroundings import Surroundings
-from netloop._unavailable import Unavailable, explain
+from netloop.setup.surroundings import Surroundings
+from netloop.setup.unavailable import Unavailable, explain
 
 ROOT_CAPABILITIES = "000001ffffffffff"
 NO_CAPABILITIES = "0000000000000000"

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import netloop
-from netloop._install import load_event_loop
-from netloop._unavailable import explain
+from netloop.setup.loops import load_event_loop
+from netloop.setup.unavailable import explain
 
 FALL_BACK = [errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP]
 NEVER_FALL_BACK = [errno.ENOMEM, errno.EMFILE, errno.ENFILE]
@@ -108,9 +108,8 @@ assert os.listdir("/proc/self/fd") == before
 print(*sorted(name for name in sys.modules if name.startswith("netloop.")))
 """
         loaded = in_child(program).split()
-        assert set(loaded) == {
-            f"netloop.{name}" for name in ("_install", "_statistics", "_surroundings", "_unavailable", "_version")
-        }
+        setup = {f"netloop.setup.{name}" for name in ("install", "loops", "surroundings", "unavailable")}
+        assert set(loaded) == {"netloop._version", "netloop.setup", "netloop.statistics", *setup}
 
     def test_the_policy_comes_without_a_warning(self) -> None:
         assert in_child("import netloop; print(netloop.EventLoopPolicy.__name__)").strip() == "EventLoopPolicy"

@@ -1,0 +1,13 @@
+"""The ring, and the loop's turn: what every other part of netloop stands on.
+
+Here live the declarations of the C core (``cext``), the ring with its endpoint table, buffer groups and file table
+(``ring``), what is to run and when (``scheduler``), and the turn that joins the two (``turn``). A transport, a socket
+and a protocol are unknown here: the ring calls an abstract endpoint.
+
+It uses the C core in ``cext/`` and asyncio, and no other folder of the package.
+"""
+
+from pkgutil import extend_path
+
+# See netloop/__init__.py: the sources may be in one place and what is compiled from them in another.
+__path__ = extend_path(__path__, __name__)

@@ -1,0 +1,105 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from netloop.core.cext cimport (
+    flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
+)
+
+# A stream in the worst case re-arms its receive, cancels and sends in one flush.
+cdef enum:
+    FLUSH_RESERVE = 4
+
+
+cdef class FaultPlan:
+    cdef nl_fault fault
+
+
+cdef class Endpoint:
+    cdef Ring ring
+    cdef uint32_t slot
+    cdef uint32_t generation
+    cdef int in_flight
+    cdef flag attached
+    cdef flag dirty
+    # Its completions are dispatched before callbacks run, so that these find it gone.
+    cdef flag leaving
+
+    cdef int on_flush(self) except -1
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_farewell(self) except -1
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_ring_closed(self) except -1
+    cdef io_uring_sqe *sqe(self)
+
+    cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
+        return nl_token(self.slot, self.generation, op, lane)
+
+    cdef inline int mark_dirty(self) except -1:
+        """Have on_flush called before the next enter."""
+        if not self.dirty:
+            self.ring.dirty.append(self)
+            self.dirty = True
+        return 0
+
+
+cdef class BufferGroup:
+    cdef nl_buffers buffers
+    cdef unsigned number, count, count_max
+    cdef size_t size
+    cdef object starved
+
+    cdef int open(self, Ring ring) except -1
+    cdef int drop(self, unsigned flags) noexcept
+    cdef int starve(self, Endpoint endpoint) except -1
+    cdef int feed_starved(self) except -1
+    cdef inline bint can_feed(self):
+        """Are there both receives that wait for a buffer and buffers?"""
+        return self.starved and self.buffers.taken < self.buffers.offered
+
+
+cdef class Ring:
+    cdef nl_ring ring
+    cdef nl_sys sys
+    cdef FaultPlan faults
+    cdef nl_slots slots
+    cdef BufferGroup streams
+    cdef BufferGroup datagrams
+    cdef nl_files files
+    cdef list endpoints
+    cdef list dirty
+    cdef list flushing
+    cdef int in_flight
+    cdef unsigned long owner
+    cdef unsigned long running
+    cdef bint enabled
+    cdef bint abandoned
+    cdef bint closing
+    cdef unsigned submission_entries, completion_entries
+    cdef unsigned fixed_files
+    cdef bint files_refused
+    cdef uint64_t stale
+    cdef unsigned most_completions
+
+    cdef change_thread(self, Endpoint wake)
+    cdef int drop_stale(self, unsigned op, unsigned flags) except -1
+    cdef int attach(self, Endpoint endpoint) except -1
+    cdef int detach(self, Endpoint endpoint) except -1
+    cdef int flush(self) except -1
+    cdef int enter(self, unsigned wait, int64_t timeout) except -1
+    cdef int dispatch(self) except -1
+    cdef int dispatch_leaving(self) except -1
+    cdef int tell(self, const io_uring_cqe *cqe) except -1
+    cdef BufferGroup group_of(self, unsigned op)
+    cdef bint open_files(self) except -1
+    cdef bint can_install(self) except -1
+    cdef int make_space(self, unsigned entries) except -1
+    cdef io_uring_sqe *call_sqe(self) except NULL
+    cdef int32_t call(self, uint64_t token) except? -1
+    cdef bint submit_sends(self) except -1
+    cdef int submit_now(self) except -1
+    cdef bint is_owner(self)
+    cdef bint is_idle(self)
+    cdef int check_usable(self) except -1
+    cdef int drain(self, double seconds) except -1
+
+
+cdef uint64_t call_token(unsigned op) noexcept

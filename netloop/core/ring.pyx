@@ -1,0 +1,579 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The ring seen from Python's side: who owns which operation, and what one turn does with the kernel.
+
+The ring knows its users only as endpoints. An endpoint writes submissions when it is flushed and is told of each
+completion. It stays in the endpoint table, which holds a strong reference, for as long as the kernel may touch memory
+that it owns.
+"""
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+
+cimport cython
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR
+from posix.time cimport timespec, nanosleep
+
+from netloop.core cimport cext as c
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef enum:
+    # Token slot of calls that are answered at once; no endpoint can have it.
+    CALL_SLOT = (1 << 24) - 1
+    FILES_MARGIN = 8
+    # Memory of a buffer is committed page by page as datagrams fill it, so what large ones need costs small ones
+    # nothing.
+    DATAGRAM_BUFFERS = 16
+    DATAGRAM_BUFFERS_MAX = 512
+    SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
+
+# Set-up flags that this kernel was found to accept; asked once per process.
+cdef unsigned accepted_flags = 0
+
+_MESSAGES = {
+    errno.EEXIST: "the ring belongs to the thread that first ran this loop, and cannot be used from another one",
+    errno.EBADR: "the kernel dropped completions because it had no memory for them; this loop has lost operations",
+    errno.EBADF: "the ring's descriptor was closed by somebody else",
+}
+
+_FLAG_NAMES = {
+    "R_DISABLED": c.IORING_SETUP_R_DISABLED,
+    "CQSIZE": c.IORING_SETUP_CQSIZE,
+    "CLAMP": c.IORING_SETUP_CLAMP,
+    "SUBMIT_ALL": c.IORING_SETUP_SUBMIT_ALL,
+    "COOP_TASKRUN": c.IORING_SETUP_COOP_TASKRUN,
+    "SINGLE_ISSUER": c.IORING_SETUP_SINGLE_ISSUER,
+    "DEFER_TASKRUN": c.IORING_SETUP_DEFER_TASKRUN,
+    "TASKRUN_FLAG": c.IORING_SETUP_TASKRUN_FLAG,
+    "NO_SQARRAY": c.NL_SETUP_NO_SQARRAY,
+}
+
+_FEATURE_NAMES = {
+    "SINGLE_MMAP": c.IORING_FEAT_SINGLE_MMAP,
+    "NODROP": c.IORING_FEAT_NODROP,
+    "EXT_ARG": c.IORING_FEAT_EXT_ARG,
+    "FAST_POLL": c.IORING_FEAT_FAST_POLL,
+}
+
+_OPERATIONS = {
+    "SENDMSG": 9, "RECVMSG": 10, "POLL_ADD": 6, "ACCEPT": 13, "ASYNC_CANCEL": 14, "CONNECT": 16, "CLOSE": 19,
+    "READ": 22, "WRITE": 23, "SEND": 26, "RECV": 27, "SPLICE": 30, "SHUTDOWN": 34, "SOCKET": 45, "URING_CMD": 46,
+    "SEND_ZC": 47, "SENDMSG_ZC": 48, "READ_MULTISHOT": 49, "WAITID": 50, "FIXED_FD_INSTALL": 54, "BIND": 56,
+    "LISTEN": 57, "RECV_ZC": 58,
+}
+
+
+def probe():
+    """Ask the kernel what it offers.
+
+    Returns a dictionary of four tables, ``setup_flags``, ``operations``, ``registrations`` and ``features``, each from
+    a name (as in io_uring_setup(2), without its prefix) to whether it was found.
+
+    Raises OSError with the errno of the system call that was refused.
+    """
+    cdef c.nl_probe answer
+    cdef nl_sys sys
+    c.nl_sys_real(&sys)
+    cdef int error = c.nl_probe_run(&answer, &sys)
+    if error:
+        raise OSError(-error, os.strerror(-error))
+    operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
+    return {
+        "setup_flags": {name: bool(answer.setup_flags & bit) for name, bit in _FLAG_NAMES.items()},
+        "operations": {name: operations[number] for name, number in _OPERATIONS.items()},
+        "registrations": {
+            "PBUF_RING": bool(answer.buffer_groups),
+            "FILES": bool(answer.fixed_files),
+            "BUFFERS": bool(answer.registered_buffers),
+            "RING_FDS": bool(answer.registered_rings),
+        },
+        "features": {name: bool(answer.features & bit) for name, bit in _FEATURE_NAMES.items()},
+    }
+
+
+cdef class FaultPlan:
+    """Make the ``nth`` (from 1) io_uring system call of a kind fail with ``errno``: a tool for tests.
+
+    ``call`` is "setup", "enter", "register" or "any". Hand the plan to a loop as ``EventLoop(_faults=plan)``;
+    ``plan.calls`` then counts the calls of that kind.
+    """
+
+    def __init__(self, str call, uint64_t nth, int errno):  # no-cython-lint
+        kinds = {"setup": c.NL_CALL_SETUP, "enter": c.NL_CALL_ENTER, "register": c.NL_CALL_CONTROL,
+                 "any": c.NL_CALL_ANY}
+        if call not in kinds:
+            raise ValueError(f"call must be one of {', '.join(kinds)}, not {call!r}")
+        c.nl_fault_init(&self.fault, kinds[call], nth, errno)
+
+    @property
+    def calls(self):
+        return self.fault.calls
+
+
+cdef uint64_t call_token(unsigned op) noexcept:
+    """The token of an operation that is submitted and answered within one call."""
+    return nl_token(CALL_SLOT, 1, op, 0)
+
+
+cdef class Endpoint:
+    """An owner of operations on a ring."""
+
+    cdef int on_flush(self) except -1:
+        """Write submissions; at least FLUSH_RESERVE entries are free. Return 1 to be flushed again next turn.
+
+        No code of the application may run in here.
+        """
+        raise NotImplementedError
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        """An operation has completed. Raises nothing but SystemExit and KeyboardInterrupt."""
+        raise NotImplementedError
+
+    cdef int on_farewell(self) except -1:
+        """Called between two flushes, because the loop was asked to: code of the application may run in here."""
+        raise NotImplementedError
+
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        """An operation has completed after the loop was closed: release what the completion carries."""
+        return 0
+
+    cdef int on_ring_closed(self) except -1:
+        """The loop was closed: nothing is in flight any more, and nothing will be flushed."""
+        return 0
+
+    cdef io_uring_sqe *sqe(self):
+        """A submission entry for an operation that this endpoint owns from now on."""
+        self.in_flight += 1
+        self.ring.in_flight += 1
+        return c.nl_ring_sqe(&self.ring.ring)
+
+
+cdef class BufferGroup:
+    """Receive buffers that endpoints of one kind share, and the endpoints that wait for some to come back."""
+
+    def __cinit__(self, unsigned number, size_t size, unsigned count, unsigned count_max):
+        self.number = number
+        self.size = size
+        self.count = count
+        self.count_max = count_max
+        self.starved = deque()
+
+    def __dealloc__(self):
+        c.nl_buffers_close(&self.buffers)
+
+    cdef int open(self, Ring ring) except -1:
+        """Register the group; done by the first receive, so that a loop without connections has none."""
+        cdef int error
+        if self.buffers.queue == NULL:
+            error = c.nl_buffers_open(&self.buffers, &ring.ring, self.number, self.size, self.count, self.count_max)
+            if error:
+                raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
+        return 0
+
+    cdef int drop(self, unsigned flags) noexcept:
+        """Give back, unread, the buffer that a completion with these flags may carry."""
+        if flags & c.IORING_CQE_F_BUFFER:
+            c.nl_buffers_take(&self.buffers, flags)
+            c.nl_buffers_give(&self.buffers, flags)
+        return 0
+
+    cdef int starve(self, Endpoint endpoint) except -1:
+        """The kernel found no buffer for an endpoint's receive: flush it again when there are some."""
+        if c.nl_buffers_exhausted(&self.buffers):
+            return endpoint.mark_dirty()
+        self.starved.append(endpoint)
+        return 0
+
+    cdef int feed_starved(self) except -1:
+        """Re-arm as many waiting receives as there are free buffers, the longest waiting first."""
+        cdef Endpoint endpoint
+        cdef unsigned free = self.buffers.offered - self.buffers.taken
+        while free and self.starved:
+            endpoint = <Endpoint>self.starved.popleft()
+            endpoint.mark_dirty()
+            free -= 1
+        return 0
+
+
+# The ring is closed before the memory goes that the kernel may write to.
+@cython.no_gc_clear
+cdef class Ring:
+    """One io_uring with its endpoint table, buffer groups and fixed-file table."""
+
+    def __cinit__(self, *, unsigned submission_entries, unsigned completion_entries, unsigned buffer_count,
+                  unsigned buffer_count_max, size_t buffer_size, unsigned fixed_files, FaultPlan faults=None):
+        global accepted_flags
+        self.ring.fd = -1
+        c.nl_slots_init(&self.slots)
+        self.endpoints = []
+        self.dirty = []
+        self.flushing = []
+        self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
+        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_LIMIT, DATAGRAM_BUFFERS,
+                                     DATAGRAM_BUFFERS_MAX)
+        self.faults = faults
+        self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
+        self.completion_entries = max(completion_entries, self.submission_entries)
+        self.fixed_files = fixed_files
+        c.nl_sys_real(&self.sys)
+        cdef nl_sys *sys = &self.sys if faults is None else &faults.fault.sys
+        cdef int error = c.nl_ring_setup(&self.ring, sys, self.submission_entries, self.completion_entries,
+                                         accepted_flags)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+        accepted_flags = self.ring.setup_flags
+
+    def __dealloc__(self):
+        c.nl_ring_close(&self.ring)
+        c.nl_files_close(&self.files)
+        c.nl_slots_free(&self.slots)
+
+    # Ownership: threads and processes ---------------------------------------------------------------------------
+
+    cdef int check_usable(self) except -1:
+        if self.abandoned:
+            raise RuntimeError("this event loop belongs to the parent process; its ring cannot be used after fork(). "
+                               "Make a new loop in the child")
+        if self.ring.fd < 0:
+            raise RuntimeError("Event loop is closed")
+        return 0
+
+    def enter_thread(self, Endpoint wake):
+        """Make the calling thread the ring's submitter; called when the loop starts to run.
+
+        ``wake`` is the loop's own endpoint, which starts its operation anew wherever it finds none in flight.
+
+        Raises RuntimeError after a fork, and when another thread started operations that are still in flight.
+        """
+        self.check_usable()
+        cdef unsigned long me = threading.get_native_id()
+        cdef int error
+        if not self.enabled:
+            error = c.nl_ring_enable(&self.ring)
+            if error:
+                raise OSError(-error, "cannot enable the ring: " + os.strerror(-error))
+            self.enabled = True
+            self.owner = me
+        elif self.owner != me and self.ring.setup_flags & c.IORING_SETUP_SINGLE_ISSUER:
+            self.change_thread(wake)
+        self.running = PyThread_get_thread_ident()
+        c.nl_ring_register_fd(&self.ring)
+
+    def leave_thread(self):
+        """Undo what enter_thread registered with the calling thread."""
+        self.running = 0
+        if not self.abandoned:
+            c.nl_ring_unregister_fd(&self.ring)
+
+    cdef bint is_owner(self):
+        """Is the calling thread the one that the kernel lets use this ring?
+
+        A running loop's thread is known by the interpreter's identifier, which costs nothing to ask for. Once a thread
+        has ended, that identifier is given to another; the kernel's own, which takes a system call, is not.
+        """
+        if self.running:
+            return self.running == PyThread_get_thread_ident()
+        return self.enabled and self.owner == <unsigned long>threading.get_native_id()
+
+    cdef bint is_idle(self):
+        """Does the loop not run, and may the calling thread use the ring all the same?"""
+        return not self.running and self.ring.fd >= 0 and not self.abandoned and self.is_owner()
+
+    cdef change_thread(self, Endpoint wake):
+        """Replace the ring by one that the calling thread may use.
+
+        The kernel binds a single-issuer ring to one thread for good, and operations cannot be moved between rings.
+        """
+        cdef int others = self.in_flight - wake.in_flight
+        if others or c.nl_files_used(&self.files):
+            raise RuntimeError(
+                f"this event loop has {others} operations in flight that were started by another thread; "
+                "the kernel lets only that thread go on with them. Close its connections and servers there first")
+        cdef nl_ring fresh
+        cdef nl_sys *sys = &self.sys if self.faults is None else &self.faults.fault.sys
+        cdef int error = c.nl_ring_setup(&fresh, sys, self.submission_entries, self.completion_entries,
+                                         accepted_flags)
+        if error:
+            raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
+        fresh.counters = self.ring.counters
+        c.nl_ring_close(&self.ring)
+        c.nl_buffers_close(&self.streams.buffers)
+        c.nl_buffers_close(&self.datagrams.buffers)
+        c.nl_files_close(&self.files)
+        self.files_refused = False
+        self.ring = fresh
+        self.in_flight = wake.in_flight = 0
+        self.enabled = False
+        self.enter_thread(wake)
+
+    def abandon(self):
+        """In a forked child: give the inherited ring up without touching what it shares with the parent."""
+        self.abandoned = True
+        self.in_flight = 0
+        c.nl_ring_abandon(&self.ring)
+
+    # The endpoint table -----------------------------------------------------------------------------------------
+
+    cdef int attach(self, Endpoint endpoint) except -1:
+        self.check_usable()
+        cdef int slot = c.nl_slots_take(&self.slots)
+        if slot < 0:
+            raise OSError(-slot, "no slot for another endpoint: " + os.strerror(-slot))
+        while len(self.endpoints) < <Py_ssize_t>self.slots.capacity:
+            self.endpoints.append(None)
+        endpoint.ring = self
+        endpoint.slot = slot
+        endpoint.generation = self.slots.generation[slot]
+        endpoint.attached = True
+        self.endpoints[slot] = endpoint
+        return 0
+
+    cdef int detach(self, Endpoint endpoint) except -1:
+        """Let an endpoint go; nothing of it may be in flight."""
+        if not endpoint.attached:
+            return 0
+        if endpoint.in_flight:
+            raise RuntimeError(f"{endpoint!r} still has {endpoint.in_flight} operations in flight")
+        endpoint.attached = False
+        c.nl_slots_give(&self.slots, endpoint.slot)
+        self.endpoints[endpoint.slot] = None
+        return 0
+
+    # One turn's dealings with the kernel ------------------------------------------------------------------------
+
+    cdef int flush(self) except -1:
+        """Have every dirty endpoint write its submissions."""
+        cdef Endpoint endpoint
+        cdef Py_ssize_t done = 0
+        if self.streams.starved:
+            self.streams.feed_starved()
+        if self.datagrams.starved:
+            self.datagrams.feed_starved()
+        cdef list batch = self.dirty
+        self.dirty = self.flushing
+        self.flushing = batch
+        cdef Py_ssize_t count = len(batch)
+        try:
+            while done < count:
+                if c.nl_ring_space(&self.ring) < FLUSH_RESERVE:
+                    self.submit_now()
+                    if c.nl_ring_space(&self.ring) < FLUSH_RESERVE:
+                        break
+                endpoint = <Endpoint>batch[done]
+                done += 1
+                endpoint.dirty = False
+                if endpoint.attached and endpoint.on_flush():
+                    endpoint.mark_dirty()
+        finally:
+            if done < count:
+                self.dirty[:0] = batch[done:]
+            batch.clear()
+        return 0
+
+    cdef int enter(self, unsigned wait, int64_t timeout) except -1:
+        """Submit and wait. Running out of time and being interrupted by a signal are no errors."""
+        cdef int result
+        cdef timespec pause
+        with nogil:
+            result = c.nl_ring_enter(&self.ring, wait, timeout)
+        if result >= 0 or result == -EINTR:
+            return 0
+        if result == -EBUSY or result == -EAGAIN:
+            # EBUSY: completions that overflowed must be consumed first. EAGAIN: the kernel is out of memory for
+            # requests for the moment. Both pass; the pause keeps the loop from spinning until they do.
+            if not c.nl_ring_ready(&self.ring):
+                pause.tv_sec = 0
+                pause.tv_nsec = SHORT_OF_MEMORY_PAUSE
+                with nogil:
+                    nanosleep(&pause, NULL)
+            return 0
+        raise OSError(-result, _MESSAGES.get(-result, "io_uring_enter failed: " + os.strerror(-result)))
+
+    cdef int submit_now(self) except -1:
+        """Hand over what is written without waiting, in the middle of a turn."""
+        return self.enter(0, 0)
+
+    cdef bint submit_sends(self) except -1:
+        """Hand over what is written, so that a send completes now. Says whether the kernel took everything.
+
+        An error is left for the turn's own enter to meet again and report.
+        """
+        if not self.is_owner():
+            return False
+        with nogil:
+            c.nl_ring_submit(&self.ring)
+        return c.nl_ring_unsubmitted(&self.ring) == 0
+
+    cdef int dispatch(self) except -1:
+        """Tell the owners of all completions that are there now.
+
+        A completion that arrives meanwhile waits for the next turn, so that a busy peer cannot keep timers and
+        callbacks from running.
+        """
+        cdef c.io_uring_cqe cqe
+        cdef unsigned remaining = c.nl_ring_ready(&self.ring)
+        if remaining > self.most_completions:
+            self.most_completions = remaining
+        while remaining and c.nl_ring_next(&self.ring, &cqe):
+            remaining -= 1
+            self.tell(&cqe)
+        return 0
+
+    cdef int tell(self, const c.io_uring_cqe *cqe) except -1:
+        """Tell a completion's owner of it."""
+        cdef Endpoint endpoint
+        cdef uint32_t slot
+        cdef unsigned op = c.nl_token_op(cqe.user_data)
+        if cqe.user_data == c.NL_TOKEN_NONE or op == c.NL_CANCEL or op == c.NL_OPTION:
+            # A cancel that found nothing, or a socket option: nobody waits for either.
+            return 0
+        slot = c.nl_token_slot(cqe.user_data)
+        if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            return self.drop_stale(op, cqe.flags)
+        endpoint = <Endpoint>self.endpoints[slot]
+        if not cqe.flags & c.IORING_CQE_F_MORE:
+            endpoint.in_flight -= 1
+            self.in_flight -= 1
+        if self.closing:
+            self.group_of(op).drop(cqe.flags)
+            return endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
+        return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
+
+    cdef int dispatch_leaving(self) except -1:
+        """Dispatch now what concerns endpoints that are about to go; no code of the application runs in here."""
+        cdef c.io_uring_cqe *cqe
+        cdef c.io_uring_cqe copy
+        cdef uint32_t slot
+        cdef unsigned index = 0
+        while True:
+            cqe = c.nl_ring_peek(&self.ring, index)
+            if cqe == NULL:
+                return 0
+            index += 1
+            if cqe.user_data == c.NL_TOKEN_NONE:
+                continue
+            slot = c.nl_token_slot(cqe.user_data)
+            if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+                continue
+            if (<Endpoint>self.endpoints[slot]).leaving:
+                copy = cqe[0]
+                cqe.user_data = c.NL_TOKEN_NONE
+                self.tell(&copy)
+
+    cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
+        self.stale += 1
+        if not flags & c.IORING_CQE_F_MORE:
+            self.in_flight -= 1
+        return self.group_of(op).drop(flags)
+
+    # Operations that are answered at once -----------------------------------------------------------------------
+
+    cdef int make_space(self, unsigned entries) except -1:
+        if c.nl_ring_space(&self.ring) < entries:
+            self.submit_now()
+            if c.nl_ring_space(&self.ring) < entries:
+                raise OSError(errno.EAGAIN, "the submission queue is full and the kernel takes nothing from it")
+        return 0
+
+    cdef io_uring_sqe *call_sqe(self) except NULL:
+        """An entry for an operation that nobody owns because call() awaits it."""
+        self.check_usable()
+        if not self.is_owner():
+            raise RuntimeError("this can be done only by the thread that runs the event loop")
+        self.make_space(1)
+        return c.nl_ring_sqe(&self.ring)
+
+    cdef int32_t call(self, uint64_t token) except? -1:
+        """Submit, and return the result of the operation with this token: 0 or more, or -errno."""
+        cdef int32_t result = 0
+        cdef int error
+        with nogil:
+            error = c.nl_ring_call(&self.ring, token, &result)
+        return error if error < 0 else result
+
+    # Buffers and files ------------------------------------------------------------------------------------------
+
+    cdef BufferGroup group_of(self, unsigned op):
+        """The group from which the kernel takes the buffers of an operation."""
+        return self.datagrams if op == c.NL_RECVMSG else self.streams
+
+    cdef bint open_files(self) except -1:
+        """Register the fixed-file table; done by the first server. Says whether there is one."""
+        if not self.files.total and not self.files_refused:
+            self.files_refused = c.nl_files_open(&self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
+            if not self.files_refused and not self.can_install():
+                self.files_refused = True
+                c.nl_files_close(&self.files)
+        return not self.files_refused
+
+    cdef bint can_install(self) except -1:
+        """Can a fixed file be given a descriptor (Linux 6.8)? Without that, transports could not offer their socket.
+
+        An empty slot is asked for: a kernel that knows the operation says EBADF, one that does not EINVAL.
+        """
+        c.nl_prep_install(self.call_sqe(), 0, call_token(c.NL_INSTALL))
+        return self.call(call_token(c.NL_INSTALL)) == -EBADF
+
+    # The end ----------------------------------------------------------------------------------------------------
+
+    cdef int drain(self, double seconds) except -1:
+        """Cancel everything and wait until the kernel has let go of all memory, or the time is over."""
+        cdef double end = time.monotonic() + seconds
+        self.closing = True
+        self.dirty.clear()
+        self.make_space(1)
+        c.nl_prep_cancel_all(c.nl_ring_sqe(&self.ring), nl_token(CALL_SLOT, 1, c.NL_CANCEL, 0))
+        while True:
+            self.enter(1 if self.in_flight else 0, 50000000)
+            self.dispatch()
+            if not self.in_flight or time.monotonic() > end:
+                return 0
+
+    def close(self):
+        """Cancel what is in flight, wait for it, and close the ring. At most a second."""
+        if self.ring.fd < 0:
+            return
+        try:
+            if self.is_owner():
+                self.drain(1.0)
+            else:
+                # Only the owner may enter the ring, but what it has brought already may hold descriptors.
+                self.closing = True
+                self.dispatch()
+        except OSError:
+            # The kernel refuses the ring's calls. Closing the descriptor makes it cancel everything by itself.
+            pass
+        finally:
+            self.closing = True
+            c.nl_ring_close(&self.ring)
+            left, self.endpoints = [each for each in self.endpoints if each is not None], []
+            for each in left:
+                (<Endpoint>each).attached = False
+                (<Endpoint>each).on_ring_closed()
+            self.dirty.clear()
+            self.streams.starved.clear()
+            self.datagrams.starved.clear()
+            self.in_flight = 0
+
+    def counters(self):
+        """What loop.statistics() tells about the ring, as a dictionary of numbers."""
+        cdef nl_buffers *streams = &self.streams.buffers
+        cdef nl_buffers *datagrams = &self.datagrams.buffers
+        return {
+            "enters": self.ring.counters.enters,
+            "submissions": self.ring.counters.submissions,
+            "completions": self.ring.counters.completions,
+            "stale_completions": self.stale,
+            "in_flight": self.in_flight,
+            "max_completions_per_turn": self.most_completions,
+            "buffers_total": streams.total + datagrams.total,
+            "buffers_in_use": streams.taken + datagrams.taken,
+            "buffers_high_water": streams.high_water + datagrams.high_water,
+            "buffers_exhausted": streams.exhausted + datagrams.exhausted,
+            "fixed_files_total": self.files.total,
+            "fixed_files_in_use": c.nl_files_used(&self.files),
+        }

@@ -1,0 +1,53 @@
+from cython cimport final
+
+from netloop.core.cext cimport nl_timer, nl_timers
+
+
+cdef class Handle:
+    cdef readonly object _callback
+    cdef readonly tuple _args
+    cdef readonly object _context
+    cdef readonly object _loop
+    cdef readonly object _source_traceback
+    cdef object _repr
+    cdef readonly bint _cancelled
+    cdef object __weakref__
+
+    cdef int run(self) except -1
+    cdef int report(self, object callback, tuple args) except -1
+
+
+cdef class TimerHandle(Handle):
+    cdef nl_timer timer
+    cdef Timers timers
+    cdef Py_ssize_t position
+
+
+@final
+cdef class ReadyQueue:
+    cdef list slots
+    cdef Py_ssize_t head
+    cdef Py_ssize_t mask
+    cdef readonly Py_ssize_t count
+
+    cdef int push(self, Handle handle) except -1
+    cdef object pop(self)
+    cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1
+    cdef int grow(self) except -1
+    cpdef clear(self)
+
+
+cdef class Timers:
+    cdef nl_timers heap
+    cdef list owners
+
+    cdef int add(self, TimerHandle handle, double when) except -1
+    cdef int remove(self, TimerHandle handle) except -1
+    cdef TimerHandle pop_due(self, double now)
+    cdef double first(self)
+    cpdef clear(self)
+
+
+cdef Handle new_handle(object callback, tuple args, object loop, object context, bint debug)
+cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
+                           Timers timers)

@@ -1,0 +1,309 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""What is to run and when: handles, the ready queue, the timers."""
+
+import asyncio
+import sys
+from asyncio import format_helpers
+
+cimport cython
+from cpython.ref cimport PyObject
+
+from netloop.core cimport cext as c
+
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    # Declared without their exceptions, so that the common case pays for no exception machinery.
+    int PyContext_Enter(PyObject *context)
+    int PyContext_Exit(PyObject *context)
+    PyObject *PyObject_Call(PyObject *callable, PyObject *args, PyObject *keywords)
+    void Py_INCREF(PyObject *value)
+    void Py_DECREF(PyObject *value)
+    # Both move a reference and count none.
+    object take_item "PyList_GET_ITEM"(list values, Py_ssize_t index)
+    void put_item "PyList_SET_ITEM"(list values, Py_ssize_t index, PyObject *value)
+
+cdef enum:
+    # Places of a ready queue to begin with; a power of two, as are all its later sizes.
+    SLOTS = 256
+
+
+cdef int raise_pending() except -1:
+    """Turn the exception that a C call has left behind into one that `except` sees."""
+    return -1
+
+
+# A turn may well schedule a thousand callbacks. The memory of handles that were used is kept for the next ones.
+@cython.freelist(1024)
+cdef class Handle:
+    """A callback with its arguments and context, as asyncio.Handle (same attributes, same methods)."""
+
+    cdef int run(self) except -1:
+        """Call the callback in its context. Raises nothing but SystemExit and KeyboardInterrupt."""
+        return call(self)
+
+    cdef int report(self, object callback, tuple args) except -1:
+        try:
+            raise_pending()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            source = format_helpers._format_callback_source(callback, args)
+            details = {"message": f"Exception in callback {source}", "exception": exc, "handle": self}
+            if self._source_traceback:
+                details["source_traceback"] = self._source_traceback
+            self._loop.call_exception_handler(details)
+        return 0
+
+    @property
+    def __class__(self):
+        # A compiled class cannot inherit from asyncio.Handle, whose slots fix another layout.
+        return asyncio.Handle
+
+    def _run(self):
+        self.run()
+
+    def cancel(self):
+        """Keep the callback from being called. Cancelling twice, or after the call, does nothing."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        if self._loop.get_debug():
+            # Kept for messages about a handle that has forgotten its callback.
+            self._repr = repr(self)
+        self._callback = None
+        self._args = None
+
+    def cancelled(self):
+        """Was cancel() called?"""
+        return self._cancelled
+
+    def get_context(self):
+        """The contextvars.Context the callback runs in."""
+        return self._context
+
+    def _repr_info(self):
+        info = [type(self).__name__]
+        if self._cancelled:
+            info.append("cancelled")
+        if self._callback is not None:
+            info.append(format_helpers._format_callback_source(self._callback, self._args))
+        if self._source_traceback:
+            *_, frame = self._source_traceback
+            info.append(f"created at {frame[0]}:{frame[1]}")
+        return info
+
+    def __repr__(self):
+        if self._repr is not None:
+            return self._repr
+        return f"<{' '.join(self._repr_info())}>"
+
+
+cdef inline int call(Handle handle) except -1:
+    # Held here, because the callback may cancel its own handle. The context stays with the handle.
+    cdef object callback = handle._callback
+    cdef tuple args = handle._args
+    cdef PyObject *context = <PyObject *>handle._context
+    cdef PyObject *result = NULL
+    # Refused for a context that is entered already and for what is no context; asyncio reports both.
+    if PyContext_Enter(context) == 0:
+        result = PyObject_Call(<PyObject *>callback, <PyObject *>args, NULL)
+        PyContext_Exit(context)
+    if result != NULL:
+        Py_DECREF(result)
+        return 0
+    return handle.report(callback, args)
+
+
+# The collector must not clear `timers`: the heap has a pointer into every handle until the handle has left it.
+@cython.no_gc_clear
+cdef class TimerHandle(Handle):
+    """A handle that becomes ready at a time, as asyncio.TimerHandle."""
+
+    @property
+    def __class__(self):
+        return asyncio.TimerHandle
+
+    def __dealloc__(self):
+        # Handles are freed by their owner only after they have left the heap; this guards the heap all the same.
+        if self.timer.place != c.NL_TIMER_IDLE and self.timers is not None:
+            c.nl_timers_remove(&self.timers.heap, &self.timer)
+
+    def cancel(self):
+        """Keep the callback from being called, and take it out of the timer heap at once."""
+        if not self._cancelled:
+            Handle.cancel(self)
+            self.timers.remove(self)
+
+    def when(self):
+        """When the callback is due, in seconds on the clock of loop.time()."""
+        return self.timer.when
+
+    @property
+    def _when(self):
+        return self.timer.when
+
+    @property
+    def _scheduled(self):
+        return self.timer.place != c.NL_TIMER_IDLE
+
+    def _repr_info(self):
+        info = Handle._repr_info(self)
+        info.insert(2 if self._cancelled else 1, f"when={self.timer.when}")
+        return info
+
+    def __hash__(self):
+        return hash(self.timer.when)
+
+    def _key(self):
+        return (self.timer.when, self._callback, self._args, self._cancelled)
+
+    def __eq__(self, other):
+        if not isinstance(other, TimerHandle):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __lt__(self, other):
+        return self.timer.when < other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __gt__(self, other):
+        return self.timer.when > other.when() if isinstance(other, TimerHandle) else NotImplemented
+
+    def __le__(self, other):
+        return self < other or self == other if isinstance(other, TimerHandle) else NotImplemented
+
+    def __ge__(self, other):
+        return self > other or self == other if isinstance(other, TimerHandle) else NotImplemented
+
+
+cdef inline int fill(Handle handle, object callback, tuple args, object loop, object context, bint debug) except -1:
+    handle._callback = callback
+    handle._args = args
+    handle._loop = loop
+    handle._context = PyContext_CopyCurrent() if context is None else context
+    if debug:
+        # Compiled functions have no frame: the topmost one is the caller's.
+        handle._source_traceback = format_helpers.extract_stack(sys._getframe(0))
+    return 0
+
+
+cdef Handle new_handle(object callback, tuple args, object loop, object context, bint debug):
+    cdef Handle handle = Handle.__new__(Handle)
+    fill(handle, callback, args, loop, context, debug)
+    return handle
+
+
+cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
+                           Timers timers):
+    cdef TimerHandle handle = TimerHandle.__new__(TimerHandle)
+    handle.timer.place = c.NL_TIMER_IDLE
+    handle.timer.owner = <void *>handle
+    handle.timers = timers
+    fill(handle, callback, args, loop, context, debug)
+    timers.add(handle, when)
+    return handle
+
+
+cdef class ReadyQueue:
+    """Handles to run, first in, first out.
+
+    The handles stand in a list used as a circle. A list instead of an array of pointers, so that the garbage collector
+    sees through it: a loop that is forgotten with callbacks in its queue must still be collectable.
+    """
+
+    def __cinit__(self):
+        self.clear()
+
+    def __len__(self):
+        return self.count
+
+    cdef int push(self, Handle handle) except -1:
+        if self.count > self.mask:
+            self.grow()
+        # A free place holds None, for the sake of those who look at all objects there are. Its reference is not
+        # given back here, so that pop() need not take one.
+        Py_INCREF(<PyObject *>handle)
+        put_item(self.slots, (self.head + self.count) & self.mask, <PyObject *>handle)
+        self.count += 1
+        return 0
+
+    cdef object pop(self):
+        """The oldest handle; the queue must not be empty."""
+        cdef object handle = take_item(self.slots, self.head)
+        put_item(self.slots, self.head, <PyObject *>None)
+        self.head = (self.head + 1) & self.mask
+        self.count -= 1
+        return handle
+
+    cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1:
+        """Run up to so many handles, or until debug mode is on; returns how many of them are left to run."""
+        cdef object handle
+        while limit > 0 and self.count and not debug[0]:
+            limit -= 1
+            handle = self.pop()
+            if not (<Handle>handle)._cancelled:
+                call(<Handle>handle)
+        return min(limit, self.count)
+
+    cdef int grow(self) except -1:
+        self.slots = self.slots[self.head:] + self.slots[:self.head] + [None] * (self.mask + 1)
+        self.head = 0
+        self.mask = 2 * self.mask + 1
+        return 0
+
+    cpdef clear(self):
+        self.slots = [None] * SLOTS
+        self.head = self.count = 0
+        self.mask = SLOTS - 1
+
+
+cdef class Timers:
+    """The timer heap and the handles in it.
+
+    The heap itself is C and holds no references; `owners` does, in no order, where the garbage collector sees them.
+    """
+
+    def __cinit__(self):
+        c.nl_timers_init(&self.heap)
+        self.owners = []
+
+    def __dealloc__(self):
+        c.nl_timers_free(&self.heap)
+
+    def __len__(self):
+        return self.heap.count
+
+    cdef int add(self, TimerHandle handle, double when) except -1:
+        if c.nl_timers_add(&self.heap, &handle.timer, when):
+            raise MemoryError("no memory for another timer")
+        handle.position = len(self.owners)
+        self.owners.append(handle)
+        return 0
+
+    cdef int remove(self, TimerHandle handle) except -1:
+        if handle.timer.place == c.NL_TIMER_IDLE:
+            return 0
+        c.nl_timers_remove(&self.heap, &handle.timer)
+        # The last owner takes the free place, which keeps removal cheap and the list dense.
+        cdef TimerHandle last = <TimerHandle>self.owners.pop()
+        if last is not handle:
+            self.owners[handle.position] = last
+            last.position = handle.position
+        return 0
+
+    cdef TimerHandle pop_due(self, double now):
+        """Take the first timer that is due before `now`, or None."""
+        cdef c.nl_timer *first = c.nl_timers_first(&self.heap)
+        if first == NULL or first.when >= now:
+            return None
+        cdef TimerHandle handle = <TimerHandle>first.owner
+        self.remove(handle)
+        return handle
+
+    cdef double first(self):
+        """When the first timer is due; there must be one."""
+        return c.nl_timers_first(&self.heap).when
+
+    cpdef clear(self):
+        c.nl_timers_free(&self.heap)
+        self.owners.clear()

@@ -1,0 +1,51 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from netloop.core.ring cimport Endpoint, Ring
+from netloop.core.scheduler cimport Handle, ReadyQueue, Timers
+
+
+cdef class Wake(Endpoint):
+    cdef LoopCore loop
+    cdef int read_fd
+    cdef int write_fd
+    cdef bint written
+    cdef unsigned char bytes[256]
+
+    cdef close(self)
+    cdef int write(self) noexcept
+
+
+cdef class LoopCore:
+    cdef Ring ring
+    cdef ReadyQueue ready
+    cdef Timers timers
+    cdef Wake wake
+    cdef bint blocked
+    cdef double spin
+    cdef readonly uint64_t turns
+    cdef readonly uint64_t wakeups
+    cdef public bint _stopping
+    cdef public bint _closed
+    cdef public object _thread_id
+    cdef public bint _debug
+    cdef public object _current_handle
+    cdef public double _clock_resolution
+    cdef public long connections
+    cdef long closings
+    cdef long closings_due
+    cdef list farewells
+    cdef public uint64_t connections_accepted
+
+    cdef int turn(self) except -1
+    cdef int settle(self) except -1
+    cdef bint spin_awhile(self, int64_t limit) except -1
+    cdef int say_farewells(self) except -1
+    cdef int64_t wait_limit(self) except? -2
+    cdef int run_ready(self, Py_ssize_t remaining) except -1
+    cdef int run_handle(self, Handle handle) except -1
+    cdef int run_timed(self, object handle) except -1
+    cdef int fire_timers(self) except -1
+    cdef int check_call(self, object callback, str method, bint check_thread) except -1
+
+
+cdef double monotonic() noexcept

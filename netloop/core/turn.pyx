@@ -1,0 +1,389 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The event loop's native half: scheduling calls, and the turn.
+
+The other half, `netloop.event_loop.EventLoop`, is Python and inherits from asyncio.BaseEventLoop what happens once per
+connection or once per loop. Attributes with a leading underscore are those that asyncio's half reads and writes.
+"""
+
+import os
+from asyncio import Future, base_events
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport close as close_descriptor, write as write_descriptor
+
+from netloop.core cimport cext as c
+from netloop.core.scheduler cimport TimerHandle, new_handle, new_timer
+
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef extern from "<unistd.h>" nogil:
+    int pipe2(int *descriptors, int flags)
+
+cdef enum:
+    # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
+    LONGEST_WAIT = 24 * 3600
+    # Cancel, close, and one for a send that is still to complete.
+    CLOSING_STEPS = 3
+    # How many turns may pass without a system call before other threads are given the interpreter lock.
+    YIELD_TURNS = 16
+
+
+cdef double monotonic() noexcept:
+    """The clock of loop.time(), in seconds: the one the kernel's wait is measured with."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Wake(Endpoint):
+    """Ends the kernel's wait from outside: by another thread or by a signal.
+
+    Both write to one pipe that the ring reads: threads a zero byte, CPython's C-level signal handler the signal's
+    number (signal.set_wakeup_fd). An eventfd would do for threads, but takes no single bytes from the signal handler.
+    The ring's MSG_RING was not chosen because the signal handler cannot use it.
+    """
+
+    def __cinit__(self):
+        self.read_fd = self.write_fd = -1
+
+    def __init__(self, LoopCore loop):
+        cdef int ends[2]
+        if pipe2(ends, O_CLOEXEC):
+            raise OSError(errno, "cannot make the pipe that wakes the loop: " + os.strerror(errno))
+        self.read_fd, self.write_fd = ends[0], ends[1]
+        # Only the writing end: a read on a non-blocking descriptor fails with EAGAIN instead of waiting in the ring.
+        fcntl(self.write_fd, F_SETFL, fcntl(self.write_fd, F_GETFL, 0) | O_NONBLOCK)
+        self.loop = loop
+        loop.ring.attach(self)
+        self.mark_dirty()
+
+    def __dealloc__(self):
+        self.close()
+
+    cdef close(self):
+        if self.read_fd >= 0:
+            close_descriptor(self.read_fd)
+            close_descriptor(self.write_fd)
+            self.read_fd = self.write_fd = -1
+
+    cdef int write(self) noexcept:
+        """Wake the loop. A pipe that is full has woken it already."""
+        self.written = True
+        return write_descriptor(self.write_fd, b"\0", 1)
+
+    cdef int on_flush(self) except -1:
+        if not self.in_flight:
+            # An offset of -1 means the file's own position, the only one a pipe has.
+            c.nl_prep_read(self.sqe(), c.nl_descriptor(self.read_fd), self.bytes, sizeof(self.bytes),
+                           <c.uint64_t>-1, self.token(c.NL_READ, 0))
+        return 0
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        cdef bytes received
+        self.written = False
+        self.loop.wakeups += 1
+        if res > 0:
+            received = self.bytes[:res]
+            for number in received:
+                if number:
+                    self.loop._handle_signal(number)
+        elif res != -EINTR and res != -EAGAIN:
+            self.loop.call_exception_handler({
+                "message": "the pipe that wakes the event loop cannot be read; was its descriptor closed?",
+                "exception": OSError(-res, os.strerror(-res)),
+            })
+            return 0
+        self.mark_dirty()
+        return 0
+
+
+cdef class LoopCore:
+    """call_soon and its kin, and the turn that runs what they schedule."""
+
+    def __cinit__(self, *args, **options):
+        self._closed = True  # until there is a ring to close
+        self.ready = ReadyQueue()
+        self.timers = Timers()
+        self.farewells = []  # endpoints whose on_farewell() is called in this turn or the next
+
+    def _set_up(self, dict options, double spin):
+        """Make the ring, once, from the options of EventLoop. Raises OSError."""
+        self.spin = spin
+        self.ring = Ring(**options)
+        self.wake = Wake(self)
+        c.nl_heap_settle()
+
+    # Scheduling -------------------------------------------------------------------------------------------------
+
+    def time(self):
+        """Seconds on the loop's clock, CLOCK_MONOTONIC."""
+        return monotonic()
+
+    def get_debug(self):
+        """Is debug mode on? Every future and task asks."""
+        return self._debug
+
+    def create_future(self):
+        """A future of this loop."""
+        return Future(loop=self)
+
+    cdef int check_call(self, object callback, str method, bint check_thread) except -1:
+        if self._closed:
+            self._check_closed()
+        if self._debug:
+            if check_thread:
+                self._check_thread()
+            self._check_callback(callback, method)
+        return 0
+
+    def call_soon(self, callback, *args, context=None):
+        """Call ``callback(*args)`` in the next turn; see asyncio.loop.call_soon."""
+        self.check_call(callback, "call_soon", True)
+        cdef Handle handle = new_handle(callback, args, self, context, self._debug)
+        self.ready.push(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """call_soon() from any thread, or from a signal handler.
+
+        The interpreter lock makes the ready queue itself the inbox; only a loop that waits in the kernel is woken.
+        """
+        self.check_call(callback, "call_soon_threadsafe", False)
+        cdef Handle handle = new_handle(callback, args, self, context, self._debug)
+        self.ready.push(handle)
+        if self.blocked and not self.wake.written:
+            self.wake.write()
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Call ``callback(*args)`` after ``delay`` seconds; see asyncio.loop.call_later."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        self.check_call(callback, "call_at", True)
+        cdef double when
+        if type(delay) is float:
+            when = monotonic() + <double>delay
+        else:
+            when = monotonic() + delay  # as Python adds, with its error for what is no number
+        return new_timer(when, callback, args, self, context, self._debug, self.timers)
+
+    def call_at(self, when, callback, *args, context=None):
+        """Call ``callback(*args)`` at ``when``, in seconds on the clock of time(); see asyncio.loop.call_at."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        self.check_call(callback, "call_at", True)
+        return new_timer(<double>when, callback, args, self, context, self._debug, self.timers)
+
+    # The turn ---------------------------------------------------------------------------------------------------
+
+    def _run_once(self):
+        """Run turns until the loop is told to stop; asyncio's run_forever() calls this in a loop of its own."""
+        while True:
+            self.turn()
+            if self._stopping:
+                self.settle()
+                return
+
+    cdef int settle(self) except -1:
+        """Before the loop stops: send what was written, and bring closings that are under way to their end.
+
+        close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
+        Without this, a program whose last act is close() would never see connection_lost(). As in asyncio, what began
+        to close in the last turn is left for the next run.
+        """
+        cdef int _step
+        for _step in range(CLOSING_STEPS):
+            if not min(self.closings, self.closings_due):
+                break
+            self.ring.flush()
+            self.say_farewells()
+            self.ring.enter(0, 0)
+            self.ring.dispatch()
+        if self.ring.dirty:
+            self.ring.flush()
+            self.ring.enter(0, 0)
+        return 0
+
+    cdef int turn(self) except -1:
+        """Submit and wait in one system call; then run what was scheduled before that, dispatch completions and fire
+        timers.
+
+        What was scheduled comes before what has arrived since, as in asyncio: a program that has just asked for
+        something may count on being ready for the answer. What completions and timers schedule is run by the next
+        turn, which enters the kernel before that only if there is something to submit or to fetch.
+        """
+        cdef int64_t limit
+        cdef Py_ssize_t scheduled
+        cdef Ring ring = self.ring
+        self.turns += 1
+        if ring.ring.fd < 0:
+            ring.check_usable()  # a callback of the last turn has forked, and this is the child
+        self.closings_due = self.closings
+        ring.flush()
+        if self.farewells:
+            self.say_farewells()
+        limit = self.wait_limit()
+        scheduled = self.ready.count
+        if limit != 0 and self.spin and self.spin_awhile(limit):
+            pass
+        elif limit != 0:
+            # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
+            # neither the wait limit nor the wake-up takes into account.
+            self.blocked = True
+            try:
+                ring.enter(1, limit)
+            finally:
+                self.blocked = False
+        elif c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
+            ring.enter(0, 0)
+        elif self.turns % YIELD_TURNS == 0:
+            # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
+            with nogil:
+                pass
+        PyErr_CheckSignals()
+        if scheduled:
+            if self.closings_due:
+                ring.dispatch_leaving()
+            self.run_ready(scheduled)
+        ring.dispatch()
+        if self.timers.heap.count:
+            self.fire_timers()
+        return 0
+
+    cdef bint spin_awhile(self, int64_t limit) except -1:
+        """Submit, and ask the kernel again and again for what has arrived; says whether there is something to do."""
+        cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
+        cdef double end = monotonic() + seconds
+        while True:
+            self.ring.enter(0, 0)
+            if c.nl_ring_ready(&self.ring.ring) or self.ready.count:
+                return True
+            if monotonic() >= end:
+                return False
+
+    cdef int say_farewells(self) except -1:
+        """Have connections that have come to their end say so, then flush once more, which closes them.
+
+        A protocol's connection_lost() finds its socket open, and what waits for that call finds it closed.
+        """
+        cdef list leaving
+        cdef Py_ssize_t said = 0
+        while self.farewells:
+            leaving, self.farewells = self.farewells, []
+            said = 0
+            try:
+                while said < len(leaving):
+                    said += 1
+                    (<Endpoint>leaving[said - 1]).on_farewell()
+            finally:
+                # An exit from the loop: the others say it when the loop runs again.
+                self.farewells = leaving[said:] + self.farewells
+            self.ring.flush()
+        return 0
+
+    cdef int64_t wait_limit(self) except? -2:
+        """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
+        cdef double seconds
+        if self.ready.count or self._stopping or self.ring.dirty or self.farewells or c.nl_ring_ready(&self.ring.ring):
+            return 0
+        if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
+            # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
+            return 0
+        if not self.timers.heap.count:
+            return c.NL_WAIT_FOREVER
+        seconds = self.timers.first() - monotonic()
+        if seconds <= 0:
+            return 0
+        if seconds > LONGEST_WAIT:
+            seconds = LONGEST_WAIT
+        # Rounded up: waking a moment early would cost a turn that finds nothing due.
+        return <int64_t>(seconds * 1e9) + 1
+
+    cdef int fire_timers(self) except -1:
+        cdef double now = monotonic() + self._clock_resolution
+        cdef TimerHandle handle
+        while True:
+            handle = self.timers.pop_due(now)
+            if handle is None:
+                return 0
+            self.ready.push(handle)
+
+    cdef int run_ready(self, Py_ssize_t remaining) except -1:
+        """Run the first of the callbacks that are ready. Those they add come later."""
+        while remaining > 0 and self.ready.count:
+            if self._debug:
+                remaining -= 1
+                self.run_handle(<Handle>self.ready.pop())
+            else:
+                remaining = self.ready.run(remaining, &self._debug)
+        return 0
+
+    cdef int run_handle(self, Handle handle) except -1:
+        if handle._cancelled:
+            return 0
+        return self.run_timed(handle) if self._debug else handle.run()
+
+    cdef int run_timed(self, object handle) except -1:
+        """Debug mode: run a handle and log it when it kept the loop for too long."""
+        cdef double begun
+        self._current_handle = handle
+        try:
+            begun = monotonic()
+            (<Handle>handle).run()
+            took = monotonic() - begun
+            if took >= self.slow_callback_duration:
+                base_events.logger.warning("Executing %s took %.3f seconds", _describe(handle), took)
+        finally:
+            self._current_handle = None
+        return 0
+
+    # Threads, signals, the end ----------------------------------------------------------------------------------
+
+    def _enter_thread(self):
+        self.ring.enter_thread(self.wake)
+        # With a ring that was replaced, the wake-up that was under way is gone too.
+        self.wake.written = False
+        self.wake.mark_dirty()
+
+    def _leave_thread(self):
+        self.ring.leave_thread()
+
+    def _wakeup_fd(self):
+        """Where signal.set_wakeup_fd() is to write."""
+        return self.wake.write_fd
+
+    def _abandon(self):
+        """After fork, in the child: give up the parent's ring."""
+        if self.ring is not None:
+            self.ring.abandon()
+
+    def _close_ring(self):
+        """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""
+        self.ready.clear()
+        self.timers.clear()
+        self.farewells.clear()
+        if self.ring is not None and self.wake is not None:
+            self.ring.close()
+            self.wake.close()
+
+    def _counters(self):
+        """The numbers of loop.statistics()."""
+        counters = self.ring.counters()
+        counters["in_flight"] -= self.wake.in_flight
+        counters.update(
+            turns=self.turns, wakeups=self.wakeups, ready=self.ready.count, timers=len(self.timers),
+            connections=self.connections, connections_accepted=self.connections_accepted,
+        )
+        return counters
+
+
+def _describe(handle):
+    """A handle for the slow-callback log: by its task where it is a task's step."""
+    owner = getattr(handle._callback, "__self__", None)
+    if owner is not None and hasattr(owner, "get_coro"):
+        return repr(owner)
+    return str(handle)

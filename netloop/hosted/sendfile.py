@@ -1,0 +1,144 @@
+"""loop.sendfile() and loop.sock_sendfile() over the ring: file reads and sends that overlap.
+
+The next part is read while the last one is being sent. A part in the page cache is read in the system call that submits
+the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
+
+Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leaves ends the transfer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Any
+
+from netloop.hosted.loop_mixin import LoopMixin
+from netloop.operations.operation import Poll, ReadFile
+
+if TYPE_CHECKING:
+    from netloop.operations.socket_calls import SocketCalls
+
+__all__ = ["SendFile"]
+
+# Read and sent at a time, bytes: what a send covers at most, so that a part is one send.
+PART = 256 * 1024
+
+# From so many bytes on a file is sent by sendfile(2).
+UNCOPIED = 128 * 1024
+
+# The most that sendfile(2) is asked for between two turns.
+AT_ONCE = 1024 * 1024
+
+
+class SendFile(LoopMixin):
+    """The part of a loop that sends files."""
+
+    _socket_calls: SocketCalls
+
+    async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sendfile.
+
+        Raises:
+            SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
+            TypeError, ValueError: the file is open for text, or ``offset`` or ``count`` is no number that can be.
+            RuntimeError: write_eof() was called, or a file is being sent already.
+            ConnectionError: the connection was lost; the file's position tells how much was sent until then.
+        """
+        self._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)
+        descriptor, size = _regular_file(file)
+        end = size if count is None else min(size, offset + count)
+        sent = 0
+        transport._begin_sendfile()
+        try:
+            await transport._drained(0)
+            if end - offset >= UNCOPIED:
+                sent = await self._send_uncopied(transport, descriptor, offset, end)
+            while reading := self._read_part(descriptor, offset + sent, end):
+                part = await reading
+                if not part:
+                    break  # the file has become shorter
+                sent += len(part)
+                await transport._send_part(part, PART)
+            await transport._drained(0)
+            return sent
+        finally:
+            sent = max(0, sent - transport._end_sendfile())
+            if sent:
+                os.lseek(descriptor, offset + sent, os.SEEK_SET)
+
+    async def _send_uncopied(self, transport: Any, descriptor: int, offset: int, end: int) -> int:
+        """Send by sendfile(2) what it can send; how much that was. The file's position is set if it fails."""
+        try:
+            socket_descriptor = transport._sock.fileno()
+        except OSError:
+            return 0  # no descriptor to spare for a connection that has none
+        position = offset
+        try:
+            while position < end:
+                try:
+                    sent = os.sendfile(socket_descriptor, descriptor, position, min(end - position, AT_ONCE))
+                except BlockingIOError:
+                    await transport._writable(Poll(self, socket_descriptor, True))
+                    continue
+                except OSError as error:
+                    if position == offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                        return 0  # not from a file of this kind
+                    raise
+                if not sent:
+                    break  # the file has become shorter
+                position += sent
+                await transport._writable(None)
+            return position - offset
+        except BaseException:
+            if position > offset:
+                os.lseek(descriptor, position, os.SEEK_SET)
+            raise
+
+    async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
+        """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sock_sendfile.
+
+        However the transfer ends, the file's position tells how much was sent.
+
+        Raises:
+            SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
+            OSError: the socket or the file failed.
+        """
+        descriptor, size = _regular_file(file)
+        end = size if count is None else min(size, offset + count)
+        position = offset
+        reading = self._read_part(descriptor, position, end)
+        try:
+            while reading is not None and (part := await reading):
+                reading = self._read_part(descriptor, position + len(part), end)
+                sending = self._socket_calls.send_all(sock, part)
+                try:
+                    if sending is not None:
+                        await sending
+                finally:
+                    position += len(part) if sending is None else sending.sent
+            return position - offset
+        finally:
+            if reading is not None:
+                reading.close()
+            if position > offset:
+                os.lseek(descriptor, position, os.SEEK_SET)
+
+    def _read_part(self, descriptor: int, position: int, end: int) -> ReadFile | None:
+        """Begin to read what is sent next; None at the end."""
+        return ReadFile(self, descriptor, position, min(PART, end - position)) if position < end else None
+
+
+def _regular_file(file: Any) -> tuple[int, int]:
+    """The file's descriptor and its size in bytes."""
+    try:
+        descriptor = file.fileno()
+        status = os.fstat(descriptor)
+    except (AttributeError, OSError, io.UnsupportedOperation):
+        raise asyncio.SendfileNotAvailableError("not a regular file") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise asyncio.SendfileNotAvailableError("not a regular file")
+    return descriptor, status.st_size

@@ -1,0 +1,293 @@
+# cython: language_level=3
+"""One operation on a descriptor of the caller, awaited.
+
+An operation is its own future, so that a call makes one object. Cancelling it ends the wait at once; the memory it
+works on stays alive, held by the endpoint table, until the kernel has said that it is done with it.
+"""
+
+import os
+from asyncio.exceptions import CancelledError, InvalidStateError
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINTR
+from libc.stdint cimport int32_t, uint64_t
+
+from netloop.core cimport cext as c
+from netloop.core.scheduler cimport new_handle
+
+
+cdef extern from "<poll.h>":
+    enum:
+        POLLIN
+        POLLOUT
+
+
+cdef class Operation(Endpoint):
+    """The common part: starting, cancelling, and what a task that awaits expects of a future.
+
+    Once it is awaited, a result that the awaiter does not get, because it is thrown something instead, is kept.
+    """
+
+    cdef start(self, LoopCore loop, int fd, unsigned op):
+        self.loop = loop
+        self.fd = fd
+        self.op = op
+        loop.ring.attach(self)
+        self.mark_dirty()
+
+    # What kinds of operations do differently ------------------------------------------------------------------------
+
+    cdef int prepare(self) except -1:
+        """Write the submission. Return 1 to be asked again next turn."""
+        raise NotImplementedError
+
+    cdef object result_of(self, int res, unsigned flags):
+        """What a result of 0 or more means to the caller."""
+        return None
+
+    cdef object error_of(self, int res):
+        return OSError(-res, os.strerror(-res))
+
+    cdef int keep(self, object value, object failure) except -1:
+        """Nobody waits any more for this outcome: what is in it that must not be lost?"""
+        return 0
+
+    cdef int forget(self) except -1:
+        """Nothing is to come: let go of what a task that is done with this would keep alive."""
+        return 0
+
+    cdef int retire(self) except -1:
+        """The kernel is done with it, or was never asked."""
+        return self.ring.detach(self)
+
+    # The ring's side ------------------------------------------------------------------------------------------------
+
+    cdef int on_flush(self) except -1:
+        if self.state == WAITING:
+            return 0 if self.in_flight else self.prepare()
+        if self.in_flight:
+            return self.write_cancel()
+        self.retire()
+        return self.forget()
+
+    cdef int write_cancel(self) except -1:
+        if not self.cancelling:
+            self.cancelling = True
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.own_token(), self.token(c.NL_CANCEL, 0))
+        return 0
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        if (res == -EAGAIN or res == -EINTR) and self.state == WAITING:
+            return self.mark_dirty()
+        return self.settle(res, flags)
+
+    cdef int settle(self, int res, unsigned flags) except -1:
+        """Turn the kernel's last word into the outcome."""
+        value = failure = None
+        try:
+            if res >= 0:
+                value = self.result_of(res, flags)
+            else:
+                failure = self.error_of(res)
+        except Exception as error:
+            failure = error
+        self.retire()
+        if self.state == WAITING:
+            return self.finish(value, failure)
+        if res != -c.ECANCELED:
+            self.keep(value, failure)
+        return self.forget()
+
+    cdef int finish(self, object value, object failure) except -1:
+        self.state = DONE
+        self.value = value
+        self.failure = failure
+        return self.wake()
+
+    cdef int wake(self) except -1:
+        """Schedule the callbacks."""
+        if self.callback is not None:
+            self.loop.ready.push(new_handle(self.callback, (self,), self.loop, self.context, self.loop._debug))
+            self.callback = self.context = None
+        if self.more_callbacks is not None:
+            for callback, context in self.more_callbacks:
+                self.loop.ready.push(new_handle(callback, (self,), self.loop, context, self.loop._debug))
+            self.more_callbacks = None
+        return 0
+
+    # The awaiter's side ---------------------------------------------------------------------------------------------
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.state == WAITING:
+            self._asyncio_future_blocking = True
+            return self
+        self.taken = True
+        self.forget()
+        raise StopIteration(self.outcome())
+
+    def throw(self, kind, value=None, traceback=None):
+        """The awaiter is thrown an exception: it waits no more."""
+        exception = kind if value is None else value
+        if isinstance(exception, type):
+            exception = exception()
+        self.leave(exception)
+        raise exception
+
+    def close(self):
+        """The awaiter is gone."""
+        self.leave(None)
+
+    def leave(self, exception):
+        """Nobody will ask for the outcome any more, unless the exception is it."""
+        if self.state == DONE:
+            if not self.taken and (self.failure is None or self.failure is not exception):
+                self.keep(self.value, self.failure)
+            self.taken = True
+            self.value = None
+            self.forget()
+            return
+        self.abandon()
+        # Whoever is told of a cancellation may close the file or use the memory next. Mostly a turn has passed since
+        # and the kernel has let go already.
+        if self.attached:
+            self.withdraw()
+        if not self.attached:
+            self.forget()
+
+    cdef bint abandon(self) except -1:
+        """Wait no more for the outcome."""
+        self.state = CANCELLED
+        if self.attached:
+            self.mark_dirty()
+        return True
+
+    cdef int withdraw(self) except -1:
+        """Have the kernel let go now, if it is this thread that it listens to."""
+        cdef int32_t result
+        if not self.ring.is_owner():
+            return 0
+        if not self.in_flight:
+            return self.retire()
+        try:
+            self.ring.make_space(1)
+            self.write_cancel()
+            self.ring.submit_now()
+        except OSError:
+            return 0  # the next turn's enter meets the error again
+        # A completion that brings a buffer is left for the dispatch.
+        if self.op != c.NL_RECV and c.nl_ring_take(&self.ring.ring, self.own_token(), &result):
+            self.in_flight -= 1
+            self.ring.in_flight -= 1
+            self.settle(result, 0)
+        return 0
+
+    cdef object outcome(self):
+        if self.state == CANCELLED:
+            raise CancelledError() if self.message is None else CancelledError(self.message)
+        if self.failure is not None:
+            raise self.failure
+        return self.value
+
+    # What asyncio.Task asks of a future -----------------------------------------------------------------------------
+
+    def get_loop(self):
+        """The loop whose ring it is on."""
+        return self.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        """Call ``callback(self)`` in the loop once the outcome is there."""
+        if self.state != WAITING:
+            self.loop.call_soon(callback, self, context=context)
+        elif self.callback is None:
+            self.callback = callback
+            self.context = context
+        else:
+            if self.more_callbacks is None:
+                self.more_callbacks = []
+            self.more_callbacks.append((callback, context))
+
+    def remove_done_callback(self, callback):
+        """Forget a callback; how many times it was found."""
+        count = 0
+        if self.callback is not None and self.callback == callback:
+            self.callback = self.context = None
+            count = 1
+        if self.more_callbacks is not None:
+            kept = [each for each in self.more_callbacks if each[0] != callback]
+            count += len(self.more_callbacks) - len(kept)
+            self.more_callbacks = kept
+        return count
+
+    def cancel(self, msg=None):
+        """End the wait; says whether there was one."""
+        if self.state != WAITING:
+            return False
+        self.message = msg
+        self.abandon()
+        self.wake()
+        return True
+
+    def done(self):
+        """Is the outcome there, or was it cancelled?"""
+        return self.state != WAITING
+
+    def cancelled(self):
+        """Was it cancelled?"""
+        return self.state == CANCELLED
+
+    def result(self):
+        """The result; raises what the operation failed with, CancelledError, or InvalidStateError."""
+        if self.state == WAITING:
+            raise InvalidStateError("the operation has not completed")
+        return self.outcome()
+
+    def exception(self):
+        """What the operation failed with, or None; raises CancelledError or InvalidStateError."""
+        if self.state == DONE:
+            return self.failure
+        return self.result()
+
+    def __repr__(self):
+        state = "waiting" if self.state == WAITING else "done" if self.state == DONE else "cancelled"
+        return f"<{type(self).__name__} fd={self.fd} {state}>"
+
+
+cdef class Poll(Operation):
+    """Waiting for a descriptor to become readable or writable."""
+
+    cdef unsigned events
+
+    def __init__(self, loop, int fd, bint writing):
+        self.events = POLLOUT if writing else POLLIN
+        self.start(loop, fd, c.NL_SINGLE)
+
+    cdef int prepare(self) except -1:
+        c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), self.events, self.own_token())
+        return 0
+
+
+cdef class ReadFile(Operation):
+    """Reading from a place in a regular file; the result is bytes, fewer than asked for at the file's end."""
+
+    cdef bytes data
+    cdef unsigned length
+    cdef uint64_t offset
+
+    def __init__(self, loop, int fd, uint64_t offset, unsigned length):
+        self.data = PyBytes_FromStringAndSize(NULL, length)
+        self.offset, self.length = offset, length
+        self.start(loop, fd, c.NL_SINGLE)
+
+    cdef int prepare(self) except -1:
+        c.nl_prep_read(self.sqe(), c.nl_descriptor(self.fd), PyBytes_AS_STRING(self.data), self.length, self.offset,
+                       self.own_token())
+        return 0
+
+    cdef object result_of(self, int res, unsigned flags):
+        return self.data if <unsigned>res == self.length else self.data[:res]

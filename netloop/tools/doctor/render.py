@@ -1,0 +1,58 @@
+"""Showing the doctor's report to a person."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+import netloop
+from netloop.tools.doctor.catalogue import TITLES
+from netloop.tools.doctor.report import Finding, Report
+from netloop.tools.table import show_table
+
+__all__ = ["show"]
+
+_HEADS: Final = ("feature", "state", "since", "used for", "why, what to do")
+_STYLES: Final = {"found": "green", "missing": "yellow", "MISSING": "bold red"}
+
+
+def show(report: Report, *, stream: TextIO | None = None, plain: bool | None = None) -> None:
+    """Print the report.
+
+    Args:
+        report: what the doctor found.
+        stream: where to; standard output unless given.
+        plain: True for aligned text; unless given, that is used where rich is not installed.
+    """
+    stream = stream or sys.stdout
+    print(f"netloop {netloop.__version__} on Python {report.python}, Linux {report.kernel}", file=stream)
+    limits = [(limit.name, limit.value, limit.remark) for limit in report.limits]
+    show_table("Surroundings", ("what", "value", "remark"), limits, stream=stream, plain=plain)
+    for group in dict.fromkeys(finding.group for finding in report.findings):
+        rows = [_row(finding) for finding in report.findings if finding.group == group]
+        title = TITLES.get(group, group)
+        show_table(title, _HEADS, rows, stream=stream, plain=plain, styles=_STYLES, whole=_HEADS[:3])
+    print(f"\nSecond opinion: {report.second_opinion}", file=stream)
+    for line in _disputes(report.findings):
+        print(line, file=stream)
+    print("The loop runs here." if report.runs else f"The loop cannot run here. {report.error}", file=stream)
+
+
+def _row(finding: Finding) -> tuple[str, ...]:
+    advice = ". ".join(part for part in (finding.why, finding.todo) if part)
+    return (finding.name, _state(finding), finding.since, finding.purpose, advice)
+
+
+def _state(finding: Finding) -> str:
+    if finding.found:
+        return "found"
+    return "MISSING" if finding.required else "missing"
+
+
+def _disputes(findings: Sequence[Finding]) -> list[str]:
+    return [
+        f"They disagree on {finding.name}: netloop says {_state(finding)}, the second opinion the opposite"
+        for finding in findings
+        if finding.disputed
+    ]

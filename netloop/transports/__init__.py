@@ -1,0 +1,13 @@
+"""What stands between a file in the ring and a protocol of the application.
+
+``base`` is the life cycle of every transport, with the one door through which it changes and the one place from which
+connection_lost() is called; ``stream``, ``datagram`` and ``pipe`` are the transports, ``listener`` makes streams of
+the connections that it accepts, and ``tls`` is the half of TLS that works per packet. ``outbox``, ``address`` and
+``fixed_socket`` are what they share.
+
+It uses ``core``.
+"""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)

@@ -1,0 +1,24 @@
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from netloop.core.ring import Endpoint
+from netloop.core.turn import LoopCore
+
+@disjoint_base
+class Listener(Endpoint):
+    def __init__(
+        self,
+        loop: LoopCore,
+        sock: socket.socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: asyncio.AbstractServer | None,
+        backlog: int,
+    ) -> None: ...
+    def stop(self) -> None: ...
+    def _resume(self) -> None: ...
+
+def specific_address(sock: socket.socket) -> Any: ...

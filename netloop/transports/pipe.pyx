@@ -1,0 +1,445 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Pipe transports: one direction of a pipe, a FIFO, a socket or a terminal.
+
+The descriptor is set non-blocking, as asyncio does. Linux 6.18 waits in the ring for such a file all the same; a kernel
+that answers EAGAIN instead is asked to poll first. A terminal that blocks would take a worker thread of the kernel's
+for each read, and its hang-up would stay unnoticed there.
+
+The pipe object is closed after connection_lost(), where asyncio's protocols still find it open.
+"""
+
+import asyncio
+import os
+import stat
+from asyncio import futures, transports
+from asyncio.log import logger
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP
+from posix.unistd cimport write as write_descriptor
+
+from netloop.core cimport cext as c
+from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_OPEN
+from netloop.core.turn cimport LoopCore
+from netloop.transports.outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
+
+from netloop.transports.base import STATE_NAMES
+
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    object PyContext_CopyCurrent()
+
+cdef extern from "<poll.h>":
+    enum:
+        POLLIN
+        POLLOUT
+        POLLRDHUP
+
+
+class ReadPipeInterface(asyncio.ReadTransport):
+    """What isinstance() takes a ReadPipeTransport for; see StreamInterface."""
+
+    __slots__ = ()
+
+
+class WritePipeInterface(transports._FlowControlMixin, asyncio.WriteTransport):
+    """What isinstance() takes a WritePipeTransport for; see StreamInterface."""
+
+    __slots__ = ()
+
+
+cdef class ReadPipeTransport(ReadingTransport):
+    """asyncio.ReadTransport over a pipe, driven by the ring."""
+
+    @property
+    def __class__(self):
+        return ReadPipeInterface
+
+    def __repr__(self):
+        return (f"<ReadPipeTransport {STATE_NAMES[self.state]} fd={self.fd} "
+                f"read={'armed' if self.armed else 'idle'}>")
+
+    def _start(self):
+        self.started = True
+        self.mark_dirty()
+
+    def close(self):
+        """Stop reading and close the pipe; see asyncio.BaseTransport.close."""
+        self.lose(None)
+
+    cdef int discard(self) except -1:
+        return 0
+
+    cdef int release(self) except -1:
+        self.state = NL_CLOSED
+        self.pipe.close()
+        return 0
+
+    cdef int fail(self, object exc, str message) except -1:
+        # A terminal whose other side is closed says EIO: an end, though not a clean one.
+        if isinstance(exc, OSError) and exc.errno == EIO:
+            return Transport.fail(self, exc, message)
+        self.report(exc, message)
+        return self.lose(exc)
+
+    cdef int on_flush(self) except -1:
+        cdef bint wanted = self.started and self.state == NL_OPEN and not self.paused and not self.read_ended
+        if wanted and not self.armed:
+            self.arm()
+        elif self.armed and not wanted and not self.cancelled:
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(self.armed, 0), self.token(c.NL_CANCEL, 0))
+            self.cancelled = True
+        if self.state == NL_CANCELLING and not self.in_flight:
+            self.finish()
+        return 0
+
+    cdef int arm(self) except -1:
+        """Read, or wait until a read is worth trying."""
+        if self.must_poll:
+            self.armed = c.NL_POLL
+            c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLIN, self.token(c.NL_POLL, 0))
+            return 0
+        self.ring.streams.open(self.ring)
+        self.armed = c.NL_READ
+        c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, self.ring.streams.buffers.group,
+                             self.token(c.NL_READ, 0))
+        return 0
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        if not flags & c.IORING_CQE_F_MORE:
+            self.armed = 0
+            self.cancelled = False
+            # Marked before the protocol is called, because an exit from there must not leave it disarmed.
+            if res != -ENOBUFS:
+                self.mark_dirty()
+        if op == c.NL_READ:
+            return self.on_read(res, flags)
+        if res < 0 and res != -c.ECANCELED and self.state == NL_OPEN:
+            return self.fail(OSError(-res, os.strerror(-res)), "Fatal poll error on pipe transport")
+        self.must_poll = False
+        return 0
+
+    cdef int on_read(self, int res, unsigned flags) except -1:
+        if res > 0:
+            return self.receive_data(res, flags)
+        self.give_back(flags)
+        if self.armed or self.state != NL_OPEN:
+            return 0 if self.armed else self.mark_dirty()
+        if res == -ENOBUFS:
+            # Nothing is lost: the data stays in the pipe until the read is armed again.
+            return self.ring.streams.starve(self)
+        if res == 0:
+            return self.end_reading()
+        if res == -EAGAIN:
+            self.must_poll = True
+            return 0
+        if res == -c.ECANCELED or res == -EINTR:
+            return 0
+        if not self.single and (res == -EBADFD or res == -EINVAL or res == -EOPNOTSUPP):
+            # Before Linux 6.7 there is no multishot read; and none of a device that cannot be polled.
+            self.single = True
+            return 0
+        return self.fail(OSError(-res, os.strerror(-res)), "Fatal read error on pipe transport")
+
+    cdef int receive_data(self, int length, unsigned flags) except -1:
+        """A chunk has arrived in a buffer of the group."""
+        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.streams.buffers, flags)
+        cdef bytes copy
+        c.nl_buffers_note(&self.ring.streams.buffers, length)
+        try:
+            copy = PyBytes_FromStringAndSize(<const char *>data, length)
+        finally:
+            c.nl_buffers_give(&self.ring.streams.buffers, flags)
+        if self.state != NL_OPEN:
+            return 0
+        if self.paused or self.backlog:
+            return self.hold_back(copy)
+        return self.deliver(copy)
+
+    cdef int deliver(self, object data) except -1:
+        # As in asyncio, and unlike a stream's, an error in the protocol does not end the reading.
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc, "Error in protocol.data_received()")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int end_reading(self) except -1:
+        """The last writer has closed its end."""
+        self.read_ended = True
+        if self.paused or self.backlog:
+            self.end_held_back = True
+            return 0
+        if self.loop._debug:
+            logger.info("%r was closed by peer", self)
+        # In a turn of its own, followed by connection_lost(); whatever it returns, a pipe has no other direction.
+        self.loop.call_soon(self.protocol.eof_received, context=self.context)
+        return self.lose(None)
+
+    cdef int finish(self) except -1:
+        """Nothing is in flight any more: tell the protocol, outside the flush."""
+        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
+        self.ring.detach(self)
+        self.backlog = None
+        self.loop.call_soon(self._tell_lost)
+        return 0
+
+    def _tell_lost(self):
+        try:
+            self.tell_lost()
+        finally:
+            self.release()
+
+    def get_extra_info(self, name, default=None):
+        """ "pipe"; see asyncio.BaseTransport.get_extra_info."""
+        return self.extra.get(name, default)
+
+
+cdef class WritePipeTransport(Transport):
+    """asyncio.WriteTransport over a pipe, driven by the ring."""
+
+    def __dealloc__(self):
+        outbox_clear(&self.outbox)
+
+    @property
+    def __class__(self):
+        return WritePipeInterface
+
+    def __repr__(self):
+        return (f"<WritePipeTransport {STATE_NAMES[self.state]} fd={self.fd} "
+                f"write=<{'in flight' if self.armed else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+
+    def _start(self):
+        self.started = True
+        self.mark_dirty()
+
+    def close(self):
+        """Write what was accepted, then close the pipe; see asyncio.BaseTransport.close."""
+        if self.state < NL_DRAINING:
+            self.step(c.NL_ON_CLOSE)
+
+    def write_eof(self):
+        """The same as close(): a pipe's end is what its reader takes for the end of the file."""
+        self.close()
+
+    def can_write_eof(self):
+        return True
+
+    cdef Py_ssize_t unsent(self) noexcept:
+        return self.outbox.size
+
+    cdef str ignored_write_text(self):
+        return "pipe closed by peer or os.write(pipe, data) raised exception."
+
+    cdef int discard(self) except -1:
+        return 0 if self.armed == c.NL_WRITE else outbox_clear(&self.outbox)
+
+    cdef int release(self) except -1:
+        self.state = NL_CLOSED
+        self.pipe.close()
+        return 0
+
+    # What is wanted becomes submissions -------------------------------------------------------------------------
+
+    cdef int on_flush(self) except -1:
+        if self.state <= NL_DRAINING:
+            self.flush_write()
+        if self.state == NL_CANCELLING:
+            self.flush_cancel()
+        elif self.watched and self.started and not self.watching:
+            # An error or a hang-up needs no asking for; they are what a pipe without a reader shows.
+            c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLRDHUP, self.token(c.NL_POLL, 1))
+            self.watching = True
+        return 0
+
+    cdef int flush_write(self) except -1:
+        """Write what is in the outbox; one write at a time, because two in flight would interleave."""
+        cdef NextSend send
+        cdef Py_ssize_t length
+        cdef c.nl_file file = c.nl_descriptor(self.fd)
+        if self.armed:
+            return 0
+        length = outbox_gather(&self.outbox, &send)
+        if not length:
+            self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
+        elif self.must_poll:
+            self.armed = c.NL_POLL
+            c.nl_prep_poll(self.sqe(), file, POLLOUT, self.token(c.NL_POLL, 0))
+        else:
+            self.armed = c.NL_WRITE
+            # An offset of -1 means the file's own position, the only one a pipe has.
+            if send.message == NULL:
+                c.nl_prep_write(self.sqe(), file, send.data, <unsigned>length, <c.uint64_t>-1,
+                                self.token(c.NL_WRITE, 0))
+            else:
+                c.nl_prep_writev(self.sqe(), file, send.message.msg_iov, <unsigned>send.message.msg_iovlen,
+                                 <c.uint64_t>-1, self.token(c.NL_WRITE, 0))
+        return 0
+
+    cdef int flush_cancel(self) except -1:
+        """Cancel what is in flight; when nothing is, the end has come."""
+        if self.armed and not self.cancelled:
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(self.armed, 0), self.token(c.NL_CANCEL, 0))
+            self.cancelled = True
+        if self.watching and not self.watch_cancelled:
+            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_POLL, 1), self.token(c.NL_CANCEL, 0))
+            self.watch_cancelled = True
+        return 0 if self.in_flight else self.finish()
+
+    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        if op == c.NL_POLL and lane == 1:
+            self.watching = False
+            if res > 0:
+                self.on_reader_gone()
+            elif res != -c.ECANCELED and self.state < NL_CANCELLING:
+                self.watched = False
+                self.fail(OSError(-res, os.strerror(-res)), "Fatal poll error on pipe transport")
+        else:
+            self.armed = 0
+            if op == c.NL_WRITE:
+                self.on_written(res)
+            else:
+                self.must_poll = False
+                self.mark_dirty()
+        if self.state == NL_CANCELLING:
+            self.mark_dirty()
+        return 0
+
+    cdef int on_written(self, int res) except -1:
+        if self.state >= NL_CANCELLING:
+            return outbox_clear(&self.outbox)
+        if res >= 0:
+            outbox_advance(&self.outbox, res)
+        elif res == -EAGAIN:
+            self.must_poll = True
+        elif res != -EINTR:
+            return self.fail(OSError(-res, os.strerror(-res)), "Fatal write error on pipe transport")
+        if self.outbox.size or self.state != NL_OPEN:
+            self.mark_dirty()
+        return self.resume_writing_if_drained()
+
+    cdef int on_reader_gone(self) except -1:
+        """Nobody will read what is written from now on."""
+        if self.state >= NL_CANCELLING:
+            return 0
+        if self.loop._debug:
+            logger.info("%r was closed by peer", self)
+        return self.lose(BrokenPipeError() if self.outbox.size else None)
+
+    cdef int finish(self) except -1:
+        """Nothing is in flight any more: tell the protocol, outside the flush."""
+        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
+        self.ring.detach(self)
+        self.loop.call_soon(self._tell_lost)
+        return 0
+
+    def _tell_lost(self):
+        try:
+            self.tell_lost()
+        finally:
+            self.release()
+
+    # Writing ----------------------------------------------------------------------------------------------------
+
+    def write(self, data):
+        """Write bytes; never blocks. See asyncio.WriteTransport.write.
+
+        bytes are written in place. A bytearray or memoryview is copied, because the caller may go on to change it.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        self.accept_write(data if type(data) is bytes else bytes(data))
+
+    def writelines(self, list_of_data):
+        """Write several pieces, gathered into one write; see asyncio.WriteTransport.writelines."""
+        pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
+        for piece in pieces:
+            self.accept_write(<bytes>piece)
+
+    cdef int accept_write(self, bytes piece) except -1:
+        if not PyBytes_GET_SIZE(piece):
+            return 0
+        if self.state >= NL_DRAINING:
+            return self.ignore_write()
+        if not self.ring.running and not self.outbox.size:
+            piece = self.write_outside(piece)
+        outbox_add(&self.outbox, piece)
+        self.mark_dirty()
+        return self.pause_writing_if_full()
+
+    cdef bytes write_outside(self, bytes piece):
+        """Write at once, as nobody knows when the loop will run again; returns the rest.
+
+        Not through the ring, where the kernel gives a terminal's writes to a thread of its own.
+        """
+        cdef Py_ssize_t taken = write_descriptor(self.fd, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        return piece[taken:] if taken > 0 else piece
+
+    def get_extra_info(self, name, default=None):
+        """ "pipe"; see asyncio.BaseTransport.get_extra_info."""
+        return self.extra.get(name, default)
+
+
+def make_read_pipe(LoopCore loop, pipe, protocol, waiter, extra):
+    """A transport that reads from a file object, which it owns from now on; it starts in the next turn.
+
+    Raises ValueError for a file that is neither a pipe nor a socket nor a character device.
+    """
+    cdef int fd = pipe.fileno()
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
+        raise ValueError("Pipe transport is for pipes/sockets only.")
+    os.set_blocking(fd, False)
+    cdef ReadPipeTransport transport = ReadPipeTransport.__new__(ReadPipeTransport)
+    transport.pipe = pipe
+    transport.fd = fd
+    transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
+    start_reading(loop, transport, waiter)
+    return transport
+
+
+def make_write_pipe(LoopCore loop, pipe, protocol, waiter, extra):
+    """A transport that writes to a file object, which it owns from now on; it starts in the next turn.
+
+    Raises ValueError for a file that is neither a pipe nor a socket nor a character device.
+    """
+    cdef int fd = pipe.fileno()
+    mode = os.fstat(fd).st_mode
+    # A terminal hangs up when its last reader is gone, but may get another one.
+    cdef bint watched = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    if not (watched or stat.S_ISCHR(mode)):
+        raise ValueError("Pipe transport is only for pipes, sockets and character devices")
+    os.set_blocking(fd, False)
+    cdef WritePipeTransport transport = WritePipeTransport.__new__(WritePipeTransport)
+    transport.pipe = pipe
+    transport.fd = fd
+    transport.watched = watched
+    transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
+    start_writing(loop, transport, waiter)
+    return transport
+
+
+cdef start_reading(LoopCore loop, ReadPipeTransport transport, waiter):
+    """connection_made(), then the answer to who waits, then reading: each may end the loop's run.
+
+    Who waits runs in the turn after the answer, and so has the transport in hand before the first data is delivered.
+    """
+    loop.call_soon(transport.protocol.connection_made, transport)
+    if waiter is not None:
+        loop.call_soon(futures._set_result_unless_cancelled, waiter, None)
+    loop.call_soon(loop.call_soon, transport._start)
+
+
+cdef start_writing(LoopCore loop, WritePipeTransport transport, waiter):
+    """connection_made(), then watching the reader, then the answer to who waits: each may end the loop's run."""
+    loop.call_soon(transport.protocol.connection_made, transport)
+    loop.call_soon(transport._start)
+    if waiter is not None:
+        loop.call_soon(futures._set_result_unless_cancelled, waiter, None)
