@@ -200,6 +200,7 @@ cdef extern from "nl_timers.h" nogil:
 
 cdef extern from "nl_lifecycle.h" nogil:
     enum nl_state:
+        NL_NEW
         NL_OPEN
         NL_HALF_CLOSED
         NL_DRAINING
@@ -208,12 +209,14 @@ cdef extern from "nl_lifecycle.h" nogil:
         NL_CLOSED
 
     enum nl_event:
+        NL_ON_ATTACHED
         NL_ON_WRITE_EOF
         NL_ON_CLOSE
         NL_ON_DRAINED
         NL_ON_ABORT
-        NL_ON_QUIET
+        NL_ON_TOLD
         NL_ON_FILE_CLOSED
+        NL_ON_RING_CLOSED
 
     # Declared with what a transport keeps its state in, which is smaller than an enumeration.
     unsigned char nl_next_state(unsigned char state, nl_event event)

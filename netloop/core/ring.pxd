@@ -1,7 +1,8 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
-    flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_ring, nl_slots, nl_sys, nl_token,
+    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_prep_cancel, nl_ring,
+    nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
@@ -20,10 +21,11 @@ cdef class Endpoint:
     cdef int in_flight
     cdef flag attached
     cdef flag dirty
-    # Its completions are dispatched before callbacks run, so that these find it gone.
-    cdef flag leaving
+    # Is its end near? Its completions are then dispatched before callbacks run, so that these find it gone.
+    cdef flag ending
 
     cdef int on_flush(self) except -1
+    cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_farewell(self) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
@@ -39,6 +41,19 @@ cdef class Endpoint:
             self.ring.dirty.append(self)
             self.dirty = True
         return 0
+
+    cdef inline int write_cancel(self, unsigned op, unsigned lane) noexcept:
+        """Write the submission that cancels an operation of this endpoint; there must be space for it."""
+        nl_prep_cancel(nl_ring_sqe(&self.ring.ring), self.token(op, lane), self.token(NL_CANCEL, 0))
+        return 0
+
+    cdef inline bint take(self, unsigned op, unsigned lane, int32_t *result) noexcept:
+        """Take in the completion of an operation of this endpoint, if it has come, before it would be dispatched."""
+        if not nl_ring_take(&self.ring.ring, self.token(op, lane), result):
+            return False
+        self.in_flight -= 1
+        self.ring.in_flight -= 1
+        return True
 
 
 cdef class BufferGroup:
@@ -68,6 +83,8 @@ cdef class Ring:
     cdef list dirty
     cdef list flushing
     cdef int in_flight
+    # How many endpoints' end is near.
+    cdef int endings
     cdef unsigned long owner
     cdef unsigned long running
     cdef bint enabled
@@ -84,18 +101,18 @@ cdef class Ring:
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1
     cdef int flush(self) except -1
+    cdef int flush_some(self, list batch, Py_ssize_t *flushed) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int dispatch(self) except -1
-    cdef int dispatch_leaving(self) except -1
-    cdef int tell(self, const io_uring_cqe *cqe) except -1
+    cdef int dispatch_ending(self) except -1
+    cdef int dispatch_one(self, const io_uring_cqe *cqe) except -1
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef int32_t call(self, uint64_t token) except? -1
-    cdef bint submit_sends(self) except -1
-    cdef int submit_now(self) except -1
+    cdef bint submit(self) except -1
     cdef bint is_owner(self)
     cdef bint is_idle(self)
     cdef int check_usable(self) except -1

@@ -129,12 +129,16 @@ cdef class Endpoint:
         """
         raise NotImplementedError
 
+    cdef int on_flush_failed(self, object error) except -1:
+        """on_flush() has raised an exception, mostly for want of memory: this endpoint cannot go on, all others can."""
+        raise error
+
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         """An operation has completed. Raises nothing but SystemExit and KeyboardInterrupt."""
         raise NotImplementedError
 
     cdef int on_farewell(self) except -1:
-        """Called between two flushes, because the loop was asked to: code of the application may run in here."""
+        """Its place in the ready queue has come, for which it has asked; code of the application may run in here."""
         raise NotImplementedError
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
@@ -347,8 +351,6 @@ cdef class Ring:
 
     cdef int flush(self) except -1:
         """Have every dirty endpoint write its submissions."""
-        cdef Endpoint endpoint
-        cdef Py_ssize_t done = 0
         if self.streams.starved:
             self.streams.feed_starved()
         if self.datagrams.starved:
@@ -356,22 +358,34 @@ cdef class Ring:
         cdef list batch = self.dirty
         self.dirty = self.flushing
         self.flushing = batch
-        cdef Py_ssize_t count = len(batch)
+        cdef Py_ssize_t flushed = 0
         try:
-            while done < count:
+            while flushed < len(batch):
                 if c.nl_ring_space(&self.ring) < FLUSH_RESERVE:
-                    self.submit_now()
+                    self.enter(0, 0)
                     if c.nl_ring_space(&self.ring) < FLUSH_RESERVE:
                         break
-                endpoint = <Endpoint>batch[done]
-                done += 1
-                endpoint.dirty = False
-                if endpoint.attached and endpoint.on_flush():
-                    endpoint.mark_dirty()
+                # Around many endpoints and not around each, which would cost each of them something.
+                try:
+                    self.flush_some(batch, &flushed)
+                except Exception as error:
+                    (<Endpoint>batch[flushed - 1]).on_flush_failed(error)
         finally:
-            if done < count:
-                self.dirty[:0] = batch[done:]
+            if flushed < len(batch):
+                self.dirty[:0] = batch[flushed:]
             batch.clear()
+        return 0
+
+    cdef int flush_some(self, list batch, Py_ssize_t *flushed) except -1:
+        """Flush endpoints for as long as the submission queue has room for what one may write."""
+        cdef Endpoint endpoint
+        cdef Py_ssize_t count = len(batch)
+        while flushed[0] < count and c.nl_ring_space(&self.ring) >= FLUSH_RESERVE:
+            endpoint = <Endpoint>batch[flushed[0]]
+            flushed[0] += 1
+            endpoint.dirty = False
+            if endpoint.attached and endpoint.on_flush():
+                endpoint.mark_dirty()
         return 0
 
     cdef int enter(self, unsigned wait, int64_t timeout) except -1:
@@ -393,15 +407,13 @@ cdef class Ring:
             return 0
         raise OSError(-result, _MESSAGES.get(-result, "io_uring_enter failed: " + os.strerror(-result)))
 
-    cdef int submit_now(self) except -1:
-        """Hand over what is written without waiting, in the middle of a turn."""
-        return self.enter(0, 0)
+    cdef bint submit(self) except -1:
+        """Hand over what is written, in the middle of a turn, so that what need not wait completes now.
 
-    cdef bint submit_sends(self) except -1:
-        """Hand over what is written, so that a send completes now. Says whether the kernel took everything.
-
-        An error is left for the turn's own enter to meet again and report.
+        Says whether the kernel took everything. An error is left for the turn's own enter to meet again and report.
         """
+        if not c.nl_ring_unsubmitted(&self.ring):
+            return True
         if not self.is_owner():
             return False
         with nogil:
@@ -420,10 +432,10 @@ cdef class Ring:
             self.most_completions = remaining
         while remaining and c.nl_ring_next(&self.ring, &cqe):
             remaining -= 1
-            self.tell(&cqe)
+            self.dispatch_one(&cqe)
         return 0
 
-    cdef int tell(self, const c.io_uring_cqe *cqe) except -1:
+    cdef int dispatch_one(self, const c.io_uring_cqe *cqe) except -1:
         """Tell a completion's owner of it."""
         cdef Endpoint endpoint
         cdef uint32_t slot
@@ -443,8 +455,8 @@ cdef class Ring:
             return endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
         return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
 
-    cdef int dispatch_leaving(self) except -1:
-        """Dispatch now what concerns endpoints that are about to go; no code of the application runs in here."""
+    cdef int dispatch_ending(self) except -1:
+        """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here."""
         cdef c.io_uring_cqe *cqe
         cdef c.io_uring_cqe copy
         cdef uint32_t slot
@@ -459,10 +471,10 @@ cdef class Ring:
             slot = c.nl_token_slot(cqe.user_data)
             if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
                 continue
-            if (<Endpoint>self.endpoints[slot]).leaving:
+            if (<Endpoint>self.endpoints[slot]).ending:
                 copy = cqe[0]
                 cqe.user_data = c.NL_TOKEN_NONE
-                self.tell(&copy)
+                self.dispatch_one(&copy)
 
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
         self.stale += 1
@@ -474,7 +486,7 @@ cdef class Ring:
 
     cdef int make_space(self, unsigned entries) except -1:
         if c.nl_ring_space(&self.ring) < entries:
-            self.submit_now()
+            self.enter(0, 0)
             if c.nl_ring_space(&self.ring) < entries:
                 raise OSError(errno.EAGAIN, "the submission queue is full and the kernel takes nothing from it")
         return 0

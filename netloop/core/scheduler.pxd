@@ -31,6 +31,7 @@ cdef class ReadyQueue:
     cdef readonly Py_ssize_t count
 
     cdef int push(self, Handle handle) except -1
+    cdef object last(self)
     cdef object pop(self)
     cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1
     cdef int grow(self) except -1

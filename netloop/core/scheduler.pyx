@@ -227,6 +227,10 @@ cdef class ReadyQueue:
         self.count += 1
         return 0
 
+    cdef object last(self):
+        """The newest handle, or None."""
+        return self.slots[(self.head + self.count - 1) & self.mask] if self.count else None
+
     cdef object pop(self):
         """The oldest handle; the queue must not be empty."""
         cdef object handle = take_item(self.slots, self.head)

@@ -31,15 +31,15 @@ cdef class LoopCore:
     cdef public object _current_handle
     cdef public double _clock_resolution
     cdef public long connections
-    cdef long closings
-    cdef long closings_due
+    # The endpoints whose on_farewell() is called at one place of the ready queue, and the handle at that place.
     cdef list farewells
+    cdef Handle farewell
     cdef public uint64_t connections_accepted
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
     cdef bint spin_awhile(self, int64_t limit) except -1
-    cdef int say_farewells(self) except -1
+    cdef int schedule_farewell(self, Endpoint endpoint) except -1
     cdef int64_t wait_limit(self) except? -2
     cdef int run_ready(self, Py_ssize_t remaining) except -1
     cdef int run_handle(self, Handle handle) except -1

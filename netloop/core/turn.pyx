@@ -26,8 +26,6 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
-    # Cancel, close, and one for a send that is still to complete.
-    CLOSING_STEPS = 3
     # How many turns may pass without a system call before other threads are given the interpreter lock.
     YIELD_TURNS = 16
 
@@ -108,7 +106,6 @@ cdef class LoopCore:
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.timers = Timers()
-        self.farewells = []  # endpoints whose on_farewell() is called in this turn or the next
 
     def _set_up(self, dict options, double spin):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
@@ -189,21 +186,8 @@ cdef class LoopCore:
                 return
 
     cdef int settle(self) except -1:
-        """Before the loop stops: send what was written, and bring closings that are under way to their end.
-
-        close() takes effect in steps, each with a completion of its own, where asyncio has it done by the next turn.
-        Without this, a program whose last act is close() would never see connection_lost(). As in asyncio, what began
-        to close in the last turn is left for the next run.
-        """
-        cdef int _step
-        for _step in range(CLOSING_STEPS):
-            if not min(self.closings, self.closings_due):
-                break
-            self.ring.flush()
-            self.say_farewells()
-            self.ring.enter(0, 0)
-            self.ring.dispatch()
-        if self.ring.dirty:
+        """Before the loop stops: hand over what was written in its last turn, whose ends nobody may come to fetch."""
+        if self.ring.dirty or c.nl_ring_unsubmitted(&self.ring.ring):
             self.ring.flush()
             self.ring.enter(0, 0)
         return 0
@@ -222,10 +206,7 @@ cdef class LoopCore:
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
-        self.closings_due = self.closings
         ring.flush()
-        if self.farewells:
-            self.say_farewells()
         limit = self.wait_limit()
         scheduled = self.ready.count
         if limit != 0 and self.spin and self.spin_awhile(limit):
@@ -246,8 +227,8 @@ cdef class LoopCore:
                 pass
         PyErr_CheckSignals()
         if scheduled:
-            if self.closings_due:
-                ring.dispatch_leaving()
+            if ring.endings:
+                ring.dispatch_ending()
             self.run_ready(scheduled)
         ring.dispatch()
         if self.timers.heap.count:
@@ -265,30 +246,37 @@ cdef class LoopCore:
             if monotonic() >= end:
                 return False
 
-    cdef int say_farewells(self) except -1:
-        """Have connections that have come to their end say so, then flush once more, which closes them.
+    cdef int schedule_farewell(self, Endpoint endpoint) except -1:
+        """Have on_farewell() called in the next turn, at the place in the ready queue that call_soon() would give it.
 
-        A protocol's connection_lost() finds its socket open, and what waits for that call finds it closed.
+        Endpoints between which nothing else is scheduled share one place, and one system call that closes their files.
         """
-        cdef list leaving
-        cdef Py_ssize_t said = 0
-        while self.farewells:
-            leaving, self.farewells = self.farewells, []
-            said = 0
-            try:
-                while said < len(leaving):
-                    said += 1
-                    (<Endpoint>leaving[said - 1]).on_farewell()
-            finally:
-                # An exit from the loop: the others say it when the loop runs again.
-                self.farewells = leaving[said:] + self.farewells
-            self.ring.flush()
+        if self.farewell is None or self.ready.last() is not self.farewell:
+            self.farewells = []
+            self.farewell = new_handle(self._say_farewells, (self.farewells,), self, None, False)
+            self.ready.push(self.farewell)
+        self.farewells.append(endpoint)
         return 0
+
+    def _say_farewells(self, list ending):
+        cdef Py_ssize_t said = 0
+        if ending is self.farewells:
+            self.farewell = self.farewells = None
+        try:
+            while said < len(ending):
+                said += 1
+                (<Endpoint>ending[said - 1]).on_farewell()
+        finally:
+            # Their files are closed now: the next callback may block, and their peers would not hear of the end.
+            self.ring.submit()
+            if said < len(ending):
+                # An exit from the loop: the others say it when the loop runs again.
+                self.ready.push(new_handle(self._say_farewells, (ending[said:],), self, None, False))
 
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
-        if self.ready.count or self._stopping or self.ring.dirty or self.farewells or c.nl_ring_ready(&self.ring.ring):
+        if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
             return 0
         if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
             # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
@@ -365,7 +353,7 @@ cdef class LoopCore:
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""
         self.ready.clear()
         self.timers.clear()
-        self.farewells.clear()
+        self.farewell = self.farewells = None
         if self.ring is not None and self.wake is not None:
             self.ring.close()
             self.wake.close()

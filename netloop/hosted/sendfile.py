@@ -54,7 +54,7 @@ class SendFile(LoopMixin):
         sent = 0
         transport._begin_sendfile()
         try:
-            await transport._drained(0)
+            await _drained(transport, 0)
             if end - offset >= UNCOPIED:
                 sent = await self._send_uncopied(transport, descriptor, offset, end)
             while reading := self._read_part(descriptor, offset + sent, end):
@@ -62,8 +62,9 @@ class SendFile(LoopMixin):
                 if not part:
                     break  # the file has become shorter
                 sent += len(part)
-                await transport._send_part(part, PART)
-            await transport._drained(0)
+                transport._send_part(part)
+                await _drained(transport, PART)
+            await _drained(transport, 0)
             return sent
         finally:
             sent = max(0, sent - transport._end_sendfile())
@@ -82,7 +83,7 @@ class SendFile(LoopMixin):
                 try:
                     sent = os.sendfile(socket_descriptor, descriptor, position, min(end - position, AT_ONCE))
                 except BlockingIOError:
-                    await transport._writable(Poll(self, socket_descriptor, True))
+                    await self._writable(transport, Poll(self, socket_descriptor, True))
                     continue
                 except OSError as error:
                     if position == offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
@@ -91,12 +92,37 @@ class SendFile(LoopMixin):
                 if not sent:
                     break  # the file has become shorter
                 position += sent
-                await transport._writable(None)
+                await self._writable(transport, None)
             return position - offset
         except BaseException:
             if position > offset:
                 os.lseek(descriptor, position, os.SEEK_SET)
             raise
+
+    async def _writable(self, transport: Any, poll: Poll | None) -> None:
+        """Wait for a poll that tells of room, or for a turn if there is none, or until the end: a ConnectionError."""
+        try:
+            transport._check_connected()
+        except ConnectionError:
+            if poll is not None:
+                poll.close()
+            raise
+        waiter = transport._file_waiter(-1)
+
+        def wake(_: object = None) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        if poll is None:
+            self.call_soon(wake)
+        else:
+            poll.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            if poll is not None:
+                poll.cancel()
+        transport._check_connected()
 
     async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: int | None) -> int:
         """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sock_sendfile.
@@ -130,6 +156,13 @@ class SendFile(LoopMixin):
     def _read_part(self, descriptor: int, position: int, end: int) -> ReadFile | None:
         """Begin to read what is sent next; None at the end."""
         return ReadFile(self, descriptor, position, min(PART, end - position)) if position < end else None
+
+
+async def _drained(transport: Any, limit: int) -> None:
+    """Wait until no more than ``limit`` bytes are left to send, or until the end, which is a ConnectionError."""
+    waiter = transport._file_waiter(limit)
+    if waiter is not None:
+        await waiter
 
 
 def _regular_file(file: Any) -> tuple[int, int]:

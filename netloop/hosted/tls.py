@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import sslproto
 from typing import Any
 
-from netloop.transports.tls_records import SSLTransport, TLSRecords
+from netloop.transports.tls import SSLTransport, TLSRecords
 
 __all__ = ["TLSProtocol"]
 

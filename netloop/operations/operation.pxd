@@ -38,7 +38,7 @@ cdef class Operation(Endpoint):
     cdef bint abandon(self) except -1
     cdef int withdraw(self) except -1
     cdef object outcome(self)
-    cdef int write_cancel(self) except -1
+    cdef int cancel_once(self) except -1
 
     cdef inline uint64_t own_token(self) noexcept:
         return self.token(self.op, 0)

@@ -66,14 +66,14 @@ cdef class Operation(Endpoint):
         if self.state == WAITING:
             return 0 if self.in_flight else self.prepare()
         if self.in_flight:
-            return self.write_cancel()
+            return self.cancel_once()
         self.retire()
         return self.forget()
 
-    cdef int write_cancel(self) except -1:
+    cdef int cancel_once(self) except -1:
         if not self.cancelling:
             self.cancelling = True
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.own_token(), self.token(c.NL_CANCEL, 0))
+            self.write_cancel(self.op, 0)
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
@@ -176,14 +176,12 @@ cdef class Operation(Endpoint):
             return self.retire()
         try:
             self.ring.make_space(1)
-            self.write_cancel()
-            self.ring.submit_now()
+            self.cancel_once()
+            self.ring.enter(0, 0)
         except OSError:
             return 0  # the next turn's enter meets the error again
         # A completion that brings a buffer is left for the dispatch.
-        if self.op != c.NL_RECV and c.nl_ring_take(&self.ring.ring, self.own_token(), &result):
-            self.in_flight -= 1
-            self.ring.in_flight -= 1
+        if self.op != c.NL_RECV and self.take(self.op, 0, &result):
             self.settle(result, 0)
         return 0
 

@@ -153,7 +153,7 @@ cdef class SocketCalls:
         # A peer in the same thread may wait for the connection before the loop's next turn.
         if c.nl_ring_space(&operation.ring.ring):
             operation.on_flush()
-            operation.ring.submit_sends()
+            operation.ring.submit()
         return operation
 
     def send_all(self, sock, data):

@@ -74,7 +74,7 @@ cdef class Watch(Endpoint):
         self.ring.make_space(1)
         c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_POLL, 0), self.token(c.NL_CANCEL, 0))
         self.cancelled = True
-        self.ring.submit_now()
+        self.ring.enter(0, 0)
         if c.nl_ring_take(&self.ring.ring, self.token(c.NL_POLL, 0), &result):
             self.in_flight -= 1
             self.ring.in_flight -= 1

@@ -1,12 +1,25 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What all transports share: the life cycle, calling the protocol, and the flow control of writing."""
+"""What all transports share: the life cycle, calling the protocol, flow control; and owning a socket.
 
+A transport's life is the table in cext/nl_lifecycle.h. Transport.step() is the one door through which it moves from
+state to state, and Transport.on_farewell() the one place from which connection_lost() is called:
+
+- The application calls close() or abort(), the peer ends, or something fails: step() enters "cancelling", sooner or
+  later, and asks the loop for a place in the ready queue, the one that asyncio gives connection_lost().
+- The next flush cancels what is in flight. The completions of that are dispatched before the callbacks of the turn.
+- When the place has come, on_farewell() tells the protocol, which finds its socket open, and closes the file. Where
+  something is in flight even then, the last completion asks for another place.
+"""
+
+import os
 import warnings
-from asyncio import constants
+from asyncio import constants, futures, trsock
 from asyncio.log import logger
 
 from netloop.core cimport cext as c
-from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_NEW, NL_OPEN
+from netloop.transports.address cimport decode_address, decode_short, shorten_address
+from netloop.transports.fixed_socket cimport FixedSocket, new_fixed_socket
 
 
 cdef extern from "Python.h":
@@ -18,9 +31,9 @@ cdef extern from "Python.h":
 
 cdef int ignored_writes_logged = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
-STATE_NAMES = {
-    NL_OPEN: "open", NL_HALF_CLOSED: "half closed", NL_DRAINING: "draining", NL_CANCELLING: "cancelling",
-    NL_CLOSING: "closing", NL_CLOSED: "closed",
+_STATE_NAMES = {
+    NL_NEW: "new", NL_OPEN: "open", NL_HALF_CLOSED: "half closed", NL_DRAINING: "draining",
+    NL_CANCELLING: "cancelling", NL_CLOSING: "closing", NL_CLOSED: "closed",
 }
 
 
@@ -43,59 +56,82 @@ cdef class Transport(Endpoint):
         Py_CLEAR(_PyObject_GetDictPtr(self)[0])
 
     cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1:
-        self.state = NL_CLOSED  # until the table has it, there is nothing to close
         self.loop = loop
         self.context = context
         self.extra = extra
         self.high_water, self.low_water = HIGH_WATER, HIGH_WATER // 4
         self.set_protocol(protocol)
         loop.ring.attach(self)
-        self.state = NL_OPEN
-        return 0
+        return self.step(c.NL_ON_ATTACHED)
 
     def __del__(self):
-        if self.state < NL_DRAINING:
+        if NL_OPEN <= self.state < NL_DRAINING:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        if self.state != NL_CLOSED:
-            self.release()
+        if self.state != NL_NEW:
+            # Nobody else refers to it, so its ring is gone, or goes with it.
+            self.attached = False
+            self.step(c.NL_ON_ABORT)
+
+    cdef str state_name(self):
+        return _STATE_NAMES[self.state]
 
     # Life cycle -------------------------------------------------------------------------------------------------
 
     cdef int step(self, c.nl_event event) except -1:
-        """Move on in the life cycle (cext/nl_lifecycle.h)."""
+        """The one door: move on in the life cycle, and do what entering the new state asks for."""
         cdef unsigned char before = self.state
         self.state = c.nl_next_state(before, event)
-        if before < NL_DRAINING <= self.state:
-            self.loop.closings += 1
-        elif before < NL_CLOSED == self.state:
-            self.loop.closings -= 1
-        if self.attached:
-            return self.mark_dirty()
-        # The loop was closed before its transport: nothing is in flight any more, and nobody will flush.
-        return self.release()
+        if not self.attached:
+            self.state = c.nl_next_state(self.state, c.NL_ON_RING_CLOSED)
+        if self.state == before:
+            return 0
+        if before == NL_CANCELLING:
+            self.ending = False
+            self.ring.endings -= 1
+        if self.state == NL_CLOSED:
+            return self.leave()
+        if self.state == NL_CANCELLING:
+            self.ending = True
+            self.ring.endings += 1
+            self.schedule_farewell()
+        return self.mark_dirty()
+
+    cdef int note_drained(self) except -1:
+        """After close(), when what was written may have been sent. Asked last: a protocol that resumes may write more."""
+        return self.step(c.NL_ON_DRAINED) if self.state == NL_DRAINING and not self.unsent() else 0
+
+    cdef int schedule_farewell(self) except -1:
+        self.farewell_due = True
+        return self.loop.schedule_farewell(self)
+
+    cdef int on_farewell(self) except -1:
+        """Tell the protocol of the end, and close the file, unless something is still in flight."""
+        self.farewell_due = False
+        if self.in_flight or self.state != NL_CANCELLING:
+            return 0
+        self.discard()
+        try:
+            self.tell_lost()
+        finally:
+            self.step(c.NL_ON_TOLD)
+            self.close_file()
+        return 0
 
     cdef int on_ring_closed(self) except -1:
         # What was about to close is closed; what was left open is for its owner to hear of.
-        return self.release() if NL_DRAINING <= self.state < NL_CLOSED else 0
+        return self.step(c.NL_ON_RING_CLOSED)
+
+    cdef int leave(self) except -1:
+        """Nothing of this transport is left: leave the endpoint table. If the ring has gone first, close the file."""
+        return self.ring.detach(self) if self.attached else self.close_file()
 
     cdef int discard(self) except -1:
         """Forget what was to be sent, unless it is in flight."""
         raise NotImplementedError
 
-    cdef int release(self) except -1:
-        """Let go of the file without the ring, which is gone."""
+    cdef int close_file(self) except -1:
+        """Close the file, on which nothing is in flight; step(NL_ON_FILE_CLOSED) says when that is done."""
         raise NotImplementedError
-
-    def abort(self):
-        """Close at once; what was not sent yet is lost. See asyncio.WriteTransport.abort."""
-        self.lose(None)
-
-    def _force_close(self, exc):
-        self.lose(exc)
-
-    def is_closing(self):
-        """Has close() or abort() been called, or was the connection lost?"""
-        return self.state >= NL_DRAINING
 
     cdef int lose(self, object exc) except -1:
         """The end, without sending what is left; connection_lost() will be given `exc`."""
@@ -112,6 +148,20 @@ cdef class Transport(Endpoint):
         elif self.loop._debug:
             logger.debug("%r: %s", self, message, exc_info=exc)
         return self.lose(exc)
+
+    cdef int on_flush_failed(self, object error) except -1:
+        return self.fail(error, "Fatal error: the transport's submissions could not be written")
+
+    def abort(self):
+        """Close at once; what was not sent yet is lost. See asyncio.WriteTransport.abort."""
+        self.lose(None)
+
+    def _force_close(self, exc):
+        self.lose(exc)
+
+    def is_closing(self):
+        """Has close() or abort() been called, or was the connection lost?"""
+        return self.state >= NL_DRAINING
 
     def _fatal_error(self, exc, message="Fatal error on transport"):
         self.fail(exc, message)
@@ -196,7 +246,7 @@ cdef class Transport(Endpoint):
         return self.tell_flow("pause_writing")
 
     cdef int resume_writing_if_drained(self) except -1:
-        if not self.protocol_paused or self.unsent() > self.low_water:
+        if not self.protocol_paused or self.unsent() > self.low_water or self.state >= NL_CANCELLING:
             return 0
         self.protocol_paused = False
         PyContext_Enter(self.context)
@@ -205,6 +255,17 @@ cdef class Transport(Endpoint):
         finally:
             PyContext_Exit(self.context)
         return 0
+
+    cdef int after_sent(self) except -1:
+        """Something was sent: the protocol may go on to write, and if it does not, after close(), the end has come."""
+        try:
+            self.resume_writing_if_drained()
+        finally:
+            self.note_drained()
+        return 0
+
+    def _after_sent(self):
+        self.after_sent()
 
     cdef int tell_flow(self, str method) except -1:
         try:
@@ -241,10 +302,6 @@ cdef class Transport(Endpoint):
 
 cdef class ReadingTransport(Transport):
     """A transport that reads: what arrives while the protocol wants nothing is held back for it."""
-
-    cdef int give_back(self, unsigned flags) except -1:
-        """Return the buffer of a completion that brings no data, if it carries one all the same."""
-        return self.ring.streams.drop(flags)
 
     cdef int hold_back(self, object item) except -1:
         """Keep what arrives between pause_reading() and the end of the receive."""
@@ -305,3 +362,147 @@ cdef class ReadingTransport(Transport):
     def is_reading(self):
         """Is the transport receiving, that is, neither paused nor closing?"""
         return not self.paused and self.state < NL_DRAINING
+
+
+cdef class SocketTransport(ReadingTransport):
+    """A transport over an open socket; begin() starts it."""
+
+    cdef int own(self, LoopCore loop, c.nl_file file, object sock, object protocol, object context,
+                 dict extra) except -1:
+        self.file = file
+        self.sock = sock
+        self.set_up(loop, protocol, context, extra)
+        loop.connections += 1
+        return 0
+
+    cdef int come_from(self, Origin origin, const c.sockaddr_storage *address, c.socklen_t length) except -1:
+        """Note where a connection without a descriptor comes from. Few protocols ask, and an object takes memory."""
+        self.origin = origin
+        if not shorten_address(address, length, &self.peer):
+            self.sock = new_fixed_socket(origin, self.file.number, decode_address(address, length))
+        return 0
+
+    cdef object socket_object(self):
+        if self.sock is None and self.origin is not None:
+            self.sock = new_fixed_socket(self.origin, self.file.number, decode_short(&self.peer))
+            if self.state > NL_CANCELLING:
+                (<FixedSocket>self.sock).release()
+        return self.sock
+
+    def __repr__(self):
+        kind = "slot" if self.file.flag else "fd"
+        return (f"<{type(self).__name__} {self.state_name()} {kind}={self.file.number} "
+                f"read={'armed' if self.has_receive() else 'idle'} "
+                f"write=<{'in flight' if self.has_sends() else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+
+    cdef bint has_receive(self) noexcept:
+        """Is a receive in flight?"""
+        return False
+
+    cdef bint has_sends(self) noexcept:
+        """Is a send in flight?"""
+        return False
+
+    cdef int begin(self) except -1:
+        """Tell the protocol, then start to receive."""
+        try:
+            self.tell_made()
+        finally:
+            # Whatever came of it, even an exit from the loop: the connection is there and goes on.
+            self.started = True
+            self.mark_dirty()
+        return 0
+
+    def _begin(self, waiter):
+        """begin(), but whoever waits for the connection has it in hand before the first data is delivered."""
+        if waiter is None:
+            self.begin()
+            return
+        try:
+            self.tell_made()
+        finally:
+            futures._set_result_unless_cancelled(waiter, None)
+            # The task that waits runs in the next turn, after completions and before this.
+            self.loop.call_soon(self._start)
+
+    def _start(self):
+        self.started = True
+        self.mark_dirty()
+
+    def close(self):
+        """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
+        if self.state >= NL_DRAINING:
+            return
+        self.step(c.NL_ON_CLOSE)
+        self.note_drained()
+
+    cdef int close_file(self) except -1:
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).release()
+        elif self.sock is not None:
+            self.sock.close()
+        if not self.file.flag or not self.attached:
+            return self.step(c.NL_ON_FILE_CLOSED)
+        # What is in the ring's table only the ring can close.
+        return self.flush_close() if c.nl_ring_space(&self.ring.ring) else self.mark_dirty()
+
+    cdef int flush_close(self) except -1:
+        """Write the submission that closes a fixed file, unless that is done."""
+        if not self.in_flight:
+            c.nl_prep_close(self.sqe(), self.file, self.token(c.NL_CLOSE, 0))
+        return 0
+
+    cdef int leave(self) except -1:
+        self.loop.connections -= 1
+        if self.file.flag and self.attached:
+            c.nl_files_give(&self.ring.files, self.file.number)
+        return ReadingTransport.leave(self)
+
+    def get_extra_info(self, name, default=None):
+        """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
+        cdef object value
+        if name == "peername" and self.origin is not None:
+            return (<FixedSocket>self.socket_object()).peer
+        if self.extra is not None and name in self.extra:
+            return self.extra[name]
+        if name == "socket":
+            value = trsock.TransportSocket(self.socket_object())
+            if self.origin is not None and self.state <= NL_CANCELLING:
+                (<FixedSocket>self.sock).transport = self
+        elif name == "sockname":
+            value = _name_or_none(self.socket_object().getsockname)
+        else:
+            return default
+        if self.extra is None:
+            self.extra = {}
+        self.extra[name] = value
+        return value
+
+    @property
+    def _sock(self):
+        return self.socket_object()
+
+    def _own_descriptor(self, int descriptor):
+        """Keep the loop's watchers off a descriptor of this connection."""
+        self.loop._transports[descriptor] = self
+
+
+cdef dict names_of(object sock, dict extra):
+    """Extra information with the socket's names, None where it has none."""
+    extra = {} if extra is None else dict(extra)
+    extra.setdefault("sockname", _name_or_none(sock.getsockname))
+    if "peername" not in extra:
+        extra["peername"] = _name_or_none(sock.getpeername)
+    return extra
+
+
+cdef object os_error(int res):
+    """The exception for an operation's negative result."""
+    return OSError(-res, os.strerror(-res))
+
+
+def _name_or_none(method):
+    try:
+        return method()
+    except OSError:
+        return None

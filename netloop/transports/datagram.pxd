@@ -1,9 +1,12 @@
+cimport cython
+
 from netloop.transports.address cimport Peer
 from netloop.core.cext cimport msghdr, nl_datagram
 from netloop.transports.outbox cimport DatagramOutbox
-from netloop.transports.socket_transport cimport SocketTransport
+from netloop.transports.base cimport SocketTransport
 
 
+@cython.final
 cdef class DatagramTransport(SocketTransport):
     cdef int family
     cdef object address
@@ -25,7 +28,6 @@ cdef class DatagramTransport(SocketTransport):
     cdef object pausing
     cdef double pause
 
-    cdef int on_closed(self) except -1
     cdef int flush_receive(self) except -1
     cdef int flush_send(self, Py_ssize_t entries) except -1
     cdef int prepare_send(self, Py_ssize_t lane) except -1

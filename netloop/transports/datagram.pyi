@@ -1,17 +1,15 @@
 import asyncio
 import socket
 from asyncio import transports
-from typing import Any
-
-from typing_extensions import disjoint_base
+from typing import Any, final
 
 from netloop.core.turn import LoopCore
-from netloop.transports.socket_transport import SocketTransport
+from netloop.transports.base import SocketTransport
 
 # What isinstance() takes a DatagramTransport for.
 class DatagramInterface(transports._FlowControlMixin, asyncio.DatagramTransport): ...
 
-@disjoint_base
+@final
 class DatagramTransport(SocketTransport):
     def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None: ...
     def _tell_error(self, exc: OSError) -> None: ...

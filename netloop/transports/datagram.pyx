@@ -19,16 +19,17 @@ import sys
 from asyncio import transports
 from asyncio.log import logger
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS
 from libc.stdint cimport int32_t
 
 from netloop.core cimport cext as c
 from netloop.transports.address cimport Peer, encode_destination, known_peer
-from netloop.core.cext cimport NL_CANCELLING, NL_DRAINING
+from netloop.core.cext cimport NL_CANCELLING, NL_CLOSING, NL_DRAINING
 from netloop.core.turn cimport LoopCore
 from netloop.transports.outbox cimport DatagramOutbox
-from netloop.transports.socket_transport cimport SEND_NOW, names_of, os_error
+from netloop.transports.base cimport names_of, os_error
 
 
 cdef extern from "Python.h":
@@ -39,8 +40,10 @@ cdef extern from "Python.h":
 cdef enum:
     # Sends in one batch; a lane has eight bits of a token.
     BATCH_LIMIT = 64
-    # Submission entries of a flush that are not for sends: to arm or cancel the receive, and to close.
+    # Submission entries of a flush that are not for sends: to arm or cancel the receive.
     OTHER_ENTRIES = 3
+    # A write buffer of so many bytes is not kept until the turn's end.
+    SEND_NOW = 16 * 1024
 
 cdef extern from "<poll.h>":
     enum:
@@ -61,6 +64,7 @@ class DatagramInterface(transports._FlowControlMixin, asyncio.DatagramTransport)
     __slots__ = ()
 
 
+@cython.final
 cdef class DatagramTransport(SocketTransport):
     """asyncio.DatagramTransport over a datagram socket, driven by the ring."""
 
@@ -84,24 +88,16 @@ cdef class DatagramTransport(SocketTransport):
     cdef int discard(self) except -1:
         return 0 if self.sending else self.outbox.clear()
 
-    cdef int on_closed(self) except -1:
-        """The file is closed: nothing of this endpoint is left."""
-        return self.leave_ring()
-
-    cdef int on_farewell(self) except -1:
-        self.outbox.clear()
-        return SocketTransport.on_farewell(self)
-
     # What is wanted becomes submissions -------------------------------------------------------------------------
 
     cdef int on_flush(self) except -1:
         if self.state <= NL_DRAINING:
             self.flush_send(c.nl_ring_space(&self.ring.ring) - OTHER_ENTRIES)
-        self.flush_receive()
-        if self.state == NL_CANCELLING:
+        elif self.state == NL_CLOSING:
+            return self.flush_close()
+        else:
             self.stop_waiting()
-            self.close_file()
-        return 0
+        return self.flush_receive()
 
     cdef int flush_receive(self) except -1:
         """Arm the multishot receive, or cancel it, as wanted."""
@@ -113,7 +109,7 @@ cdef class DatagramTransport(SocketTransport):
                                         self.ring.datagrams.buffers.group, self.token(c.NL_RECVMSG, 0))
             self.receiving = True
         elif self.receiving and not wanted and not self.receive_cancelled:
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_RECVMSG, 0), self.token(c.NL_CANCEL, 0))
+            self.write_cancel(c.NL_RECVMSG, 0)
             self.receive_cancelled = True
         return 0
 
@@ -123,7 +119,6 @@ cdef class DatagramTransport(SocketTransport):
         if self.sending or self.polling or self.pausing is not None:
             return 0
         if not self.outbox.waiting():
-            self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
             return 0
         if self.full:
             return self.wait_for_room()
@@ -165,7 +160,7 @@ cdef class DatagramTransport(SocketTransport):
             self.pausing.cancel()
             self.pausing = None
         if self.polling and not self.poll_cancelled:
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_POLL, 0), self.token(c.NL_CANCEL, 0))
+            self.write_cancel(c.NL_POLL, 0)
             self.poll_cancelled = True
         return 0
 
@@ -180,9 +175,9 @@ cdef class DatagramTransport(SocketTransport):
             self.polled = True
             self.mark_dirty()
         elif op == c.NL_CLOSE:
-            # An error means that somebody else closed the descriptor: closed it is.
-            return self.on_closed()
-        return 0
+            # An error means that somebody else closed the file: closed it is.
+            return self.step(c.NL_ON_FILE_CLOSED)
+        return self.note_quiet()
 
     # Receiving --------------------------------------------------------------------------------------------------
 
@@ -338,34 +333,29 @@ cdef class DatagramTransport(SocketTransport):
         if not c.nl_ring_space(&self.ring.ring):
             return 0
         self.flush_send(c.nl_ring_space(&self.ring.ring))
-        self.ring.submit_sends()
+        self.ring.submit()
         count = self.sending
         for lane in range(count):
-            if not c.nl_ring_take(&self.ring.ring, self.token(c.NL_SEND, <unsigned>lane), &result):
+            if not self.take(c.NL_SEND, <unsigned>lane, &result):
                 break
-            self.in_flight -= 1
-            self.ring.in_flight -= 1
             if self.take_sent(<unsigned>lane, result):
                 self.tell_error_soon(os_error(result))
         if self.protocol_paused:
-            self.loop.call_soon(self._resume_writing)
-        return 0
+            self.loop.call_soon(self._after_sent)
+            return 0
+        return self.note_drained()
 
     cdef int on_sent(self, unsigned lane, int res) except -1:
         if self.take_sent(lane, res):
             self.tell_error(os_error(res))
-        if self.state < NL_CANCELLING:
-            self.resume_writing_if_drained()
-        return 0
+        return self.after_sent()
 
     cdef int take_sent(self, unsigned lane, int res) except -1:
         """A send has completed, with a length or -errno. Says whether it failed, and the protocol is to know."""
         cdef bint again = res == -EAGAIN or res == -EINTR
         self.sending -= 1
         if self.state >= NL_CANCELLING:
-            if not self.sending:
-                self.outbox.clear()
-            self.mark_dirty()
+            self.discard()
             return False
         if again:
             self.full = True
@@ -375,7 +365,7 @@ cdef class DatagramTransport(SocketTransport):
             self.pause = FIRST_PAUSE
         if not self.sending:
             self.outbox.settle()
-            if self.outbox.waiting() or self.state == NL_DRAINING:
+            if self.outbox.waiting():
                 self.mark_dirty()
         return res < 0 and not again
 

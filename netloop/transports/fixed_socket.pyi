@@ -1,16 +1,18 @@
 import socket
-from typing import Any
+from typing import Any, Protocol
 
 from typing_extensions import disjoint_base
 
-from netloop.transports.stream import StreamTransport
+# What a socket tells of the descriptor that it was given: the transport whose connection it is.
+class _Owner(Protocol):
+    def _own_descriptor(self, descriptor: int) -> None: ...
 
 @disjoint_base
 class Origin: ...
 
 @disjoint_base
 class FixedSocket:
-    transport: StreamTransport | None
+    transport: _Owner | None
 
     @property
     def family(self) -> socket.AddressFamily: ...

@@ -184,7 +184,7 @@ cdef class Listener(Endpoint):
             # An accept in flight holds the socket open, so the cancelling cannot wait for the next flush.
             try:
                 c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, call_token(c.NL_CANCEL))
-                self.ring.submit_now()
+                self.ring.enter(0, 0)
                 self.collect()
             except RuntimeError:
                 # Not the loop's thread: the ring's own end will cancel them.
@@ -196,9 +196,7 @@ cdef class Listener(Endpoint):
         cdef unsigned lane
         cdef int32_t result
         for lane in range(self.lanes_used):
-            if self.lanes[lane].armed and c.nl_ring_take(&self.ring.ring, self.token(c.NL_ACCEPT, lane), &result):
-                self.in_flight -= 1
-                self.ring.in_flight -= 1
+            if self.lanes[lane].armed and self.take(c.NL_ACCEPT, lane, &result):
                 self.on_completion(c.NL_ACCEPT, lane, result, 0)
         return 0
 

@@ -2,6 +2,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF
 
 from netloop.core.cext cimport iovec, msghdr
+from netloop.core.turn cimport LoopCore
 
 
 cdef struct Outbox:
@@ -43,6 +44,18 @@ cdef inline int outbox_add(Outbox *box, bytes piece) except -1:
         box.waiting = <PyObject *>piece
         box.size = PyBytes_GET_SIZE(piece)
     return 0
+
+
+cdef class FileSend:
+    # Who waits until no more than `limit` bytes are left to send, or, with -1, for the end.
+    cdef object waiter
+    cdef Py_ssize_t limit
+    # How much of what was written was never sent, because the connection came to its end.
+    cdef Py_ssize_t lost
+
+    cdef object wait(self, LoopCore loop, Py_ssize_t limit)
+    cdef int on_sent(self, Py_ssize_t left) except -1
+    cdef int on_end(self) except -1
 
 
 cdef class DatagramOutbox:

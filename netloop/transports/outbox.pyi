@@ -4,6 +4,9 @@ from typing_extensions import disjoint_base
 class PieceQueue: ...
 
 @disjoint_base
+class FileSend: ...
+
+@disjoint_base
 class DatagramOutbox:
     @property
     def size(self) -> int: ...

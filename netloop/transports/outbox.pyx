@@ -140,6 +140,28 @@ cdef class PieceQueue:
         return 0
 
 
+cdef class FileSend:
+    """What a stream transport knows of a file that is being sent."""
+
+    cdef object wait(self, LoopCore loop, Py_ssize_t limit):
+        """A future that is done when no more than `limit` bytes are left to send, and fails when the end comes."""
+        self.limit = limit
+        self.waiter = loop.create_future()
+        return self.waiter
+
+    cdef int on_sent(self, Py_ssize_t left) except -1:
+        if self.waiter is not None and left <= self.limit:
+            waiter, self.waiter = self.waiter, None
+            if not waiter.done():
+                waiter.set_result(None)
+        return 0
+
+    cdef int on_end(self) except -1:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_exception(ConnectionError("Connection is closed by peer"))
+        return 0
+
+
 cdef class DatagramOutbox:
     """A queue of datagrams, sent in place, a batch at a time.
 

@@ -1,33 +1,38 @@
-from netloop.transports.outbox cimport Outbox
+cimport cython
+
+from netloop.core.cext cimport flag
 from netloop.transports.base cimport ReadingTransport, Transport
+from netloop.transports.outbox cimport Outbox
 
 
+@cython.final
 cdef class ReadPipeTransport(ReadingTransport):
     cdef object pipe
     cdef int fd
-    cdef bint started
-    cdef bint single
-    cdef bint must_poll
-    cdef unsigned armed
-    cdef bint cancelled
+    # Is there no multishot read for this file?
+    cdef flag single
+    cdef flag must_poll
+    # The operation that reads or polls, 0 for none, and whether it was cancelled.
+    cdef unsigned char read_op
+    cdef flag read_cancelled
 
     cdef int arm(self) except -1
     cdef int on_read(self, int res, unsigned flags) except -1
     cdef int receive_data(self, int length, unsigned flags) except -1
-    cdef int finish(self) except -1
 
 
+@cython.final
 cdef class WritePipeTransport(Transport):
     cdef object pipe
     cdef int fd
-    cdef bint started
     cdef Outbox outbox
-    cdef unsigned armed
-    cdef bint cancelled
-    cdef bint must_poll
-    cdef bint watched
-    cdef bint watching
-    cdef bint watch_cancelled
+    # The operation that writes or polls, 0 for none, and whether it was cancelled.
+    cdef unsigned char write_op
+    cdef flag write_cancelled
+    cdef flag must_poll
+    cdef flag watched
+    cdef flag watching
+    cdef flag watch_cancelled
 
     cdef int flush_write(self) except -1
     cdef int flush_cancel(self) except -1
@@ -35,4 +40,3 @@ cdef class WritePipeTransport(Transport):
     cdef int on_reader_gone(self) except -1
     cdef int accept_write(self, bytes piece) except -1
     cdef bytes write_outside(self, bytes piece)
-    cdef int finish(self) except -1

@@ -14,16 +14,16 @@ import stat
 from asyncio import futures, transports
 from asyncio.log import logger
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP
 from posix.unistd cimport write as write_descriptor
 
 from netloop.core cimport cext as c
-from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_DRAINING, NL_OPEN
+from netloop.core.cext cimport NL_CANCELLING, NL_DRAINING, NL_OPEN
 from netloop.core.turn cimport LoopCore
+from netloop.transports.base cimport os_error
 from netloop.transports.outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
-
-from netloop.transports.base import STATE_NAMES
 
 
 cdef extern from "Python.h":
@@ -50,6 +50,7 @@ class WritePipeInterface(transports._FlowControlMixin, asyncio.WriteTransport):
     __slots__ = ()
 
 
+@cython.final
 cdef class ReadPipeTransport(ReadingTransport):
     """asyncio.ReadTransport over a pipe, driven by the ring."""
 
@@ -58,8 +59,8 @@ cdef class ReadPipeTransport(ReadingTransport):
         return ReadPipeInterface
 
     def __repr__(self):
-        return (f"<ReadPipeTransport {STATE_NAMES[self.state]} fd={self.fd} "
-                f"read={'armed' if self.armed else 'idle'}>")
+        return (f"<ReadPipeTransport {self.state_name()} fd={self.fd} "
+                f"read={'armed' if self.read_op else 'idle'}>")
 
     def _start(self):
         self.started = True
@@ -72,10 +73,9 @@ cdef class ReadPipeTransport(ReadingTransport):
     cdef int discard(self) except -1:
         return 0
 
-    cdef int release(self) except -1:
-        self.state = NL_CLOSED
+    cdef int close_file(self) except -1:
         self.pipe.close()
-        return 0
+        return self.step(c.NL_ON_FILE_CLOSED)
 
     cdef int fail(self, object exc, str message) except -1:
         # A terminal whose other side is closed says EIO: an end, though not a clean one.
@@ -86,47 +86,46 @@ cdef class ReadPipeTransport(ReadingTransport):
 
     cdef int on_flush(self) except -1:
         cdef bint wanted = self.started and self.state == NL_OPEN and not self.paused and not self.read_ended
-        if wanted and not self.armed:
+        if wanted and not self.read_op:
             self.arm()
-        elif self.armed and not wanted and not self.cancelled:
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(self.armed, 0), self.token(c.NL_CANCEL, 0))
-            self.cancelled = True
-        if self.state == NL_CANCELLING and not self.in_flight:
-            self.finish()
+        elif self.read_op and not wanted and not self.read_cancelled:
+            self.write_cancel(self.read_op, 0)
+            self.read_cancelled = True
         return 0
 
     cdef int arm(self) except -1:
         """Read, or wait until a read is worth trying."""
         if self.must_poll:
-            self.armed = c.NL_POLL
+            self.read_op = c.NL_POLL
             c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLIN, self.token(c.NL_POLL, 0))
             return 0
         self.ring.streams.open(self.ring)
-        self.armed = c.NL_READ
+        self.read_op = c.NL_READ
         c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, self.ring.streams.buffers.group,
                              self.token(c.NL_READ, 0))
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if not flags & c.IORING_CQE_F_MORE:
-            self.armed = 0
-            self.cancelled = False
+            self.read_op = 0
+            self.read_cancelled = False
             # Marked before the protocol is called, because an exit from there must not leave it disarmed.
             if res != -ENOBUFS:
                 self.mark_dirty()
         if op == c.NL_READ:
-            return self.on_read(res, flags)
-        if res < 0 and res != -c.ECANCELED and self.state == NL_OPEN:
-            return self.fail(OSError(-res, os.strerror(-res)), "Fatal poll error on pipe transport")
-        self.must_poll = False
-        return 0
+            self.on_read(res, flags)
+        elif res < 0 and res != -c.ECANCELED and self.state == NL_OPEN:
+            self.fail(os_error(res), "Fatal poll error on pipe transport")
+        else:
+            self.must_poll = False
+        return self.note_quiet()
 
     cdef int on_read(self, int res, unsigned flags) except -1:
         if res > 0:
             return self.receive_data(res, flags)
-        self.give_back(flags)
-        if self.armed or self.state != NL_OPEN:
-            return 0 if self.armed else self.mark_dirty()
+        self.ring.streams.drop(flags)
+        if self.read_op or self.state != NL_OPEN:
+            return 0
         if res == -ENOBUFS:
             # Nothing is lost: the data stays in the pipe until the read is armed again.
             return self.ring.streams.starve(self)
@@ -141,7 +140,7 @@ cdef class ReadPipeTransport(ReadingTransport):
             # Before Linux 6.7 there is no multishot read; and none of a device that cannot be polled.
             self.single = True
             return 0
-        return self.fail(OSError(-res, os.strerror(-res)), "Fatal read error on pipe transport")
+        return self.fail(os_error(res), "Fatal read error on pipe transport")
 
     cdef int receive_data(self, int length, unsigned flags) except -1:
         """A chunk has arrived in a buffer of the group."""
@@ -183,25 +182,12 @@ cdef class ReadPipeTransport(ReadingTransport):
         self.loop.call_soon(self.protocol.eof_received, context=self.context)
         return self.lose(None)
 
-    cdef int finish(self) except -1:
-        """Nothing is in flight any more: tell the protocol, outside the flush."""
-        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
-        self.ring.detach(self)
-        self.backlog = None
-        self.loop.call_soon(self._tell_lost)
-        return 0
-
-    def _tell_lost(self):
-        try:
-            self.tell_lost()
-        finally:
-            self.release()
-
     def get_extra_info(self, name, default=None):
         """ "pipe"; see asyncio.BaseTransport.get_extra_info."""
         return self.extra.get(name, default)
 
 
+@cython.final
 cdef class WritePipeTransport(Transport):
     """asyncio.WriteTransport over a pipe, driven by the ring."""
 
@@ -213,8 +199,8 @@ cdef class WritePipeTransport(Transport):
         return WritePipeInterface
 
     def __repr__(self):
-        return (f"<WritePipeTransport {STATE_NAMES[self.state]} fd={self.fd} "
-                f"write=<{'in flight' if self.armed else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
+        return (f"<WritePipeTransport {self.state_name()} fd={self.fd} "
+                f"write=<{'in flight' if self.write_op else 'idle'}, bufsize={self.get_write_buffer_size()}>>")
 
     def _start(self):
         self.started = True
@@ -222,8 +208,10 @@ cdef class WritePipeTransport(Transport):
 
     def close(self):
         """Write what was accepted, then close the pipe; see asyncio.BaseTransport.close."""
-        if self.state < NL_DRAINING:
-            self.step(c.NL_ON_CLOSE)
+        if self.state >= NL_DRAINING:
+            return
+        self.step(c.NL_ON_CLOSE)
+        self.note_drained()
 
     def write_eof(self):
         """The same as close(): a pipe's end is what its reader takes for the end of the file."""
@@ -239,12 +227,11 @@ cdef class WritePipeTransport(Transport):
         return "pipe closed by peer or os.write(pipe, data) raised exception."
 
     cdef int discard(self) except -1:
-        return 0 if self.armed == c.NL_WRITE else outbox_clear(&self.outbox)
+        return 0 if self.write_op == c.NL_WRITE else outbox_clear(&self.outbox)
 
-    cdef int release(self) except -1:
-        self.state = NL_CLOSED
+    cdef int close_file(self) except -1:
         self.pipe.close()
-        return 0
+        return self.step(c.NL_ON_FILE_CLOSED)
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
 
@@ -264,16 +251,16 @@ cdef class WritePipeTransport(Transport):
         cdef NextSend send
         cdef Py_ssize_t length
         cdef c.nl_file file = c.nl_descriptor(self.fd)
-        if self.armed:
+        if self.write_op:
             return 0
         length = outbox_gather(&self.outbox, &send)
         if not length:
-            self.state = c.nl_next_state(self.state, c.NL_ON_DRAINED)
-        elif self.must_poll:
-            self.armed = c.NL_POLL
+            return 0
+        if self.must_poll:
+            self.write_op = c.NL_POLL
             c.nl_prep_poll(self.sqe(), file, POLLOUT, self.token(c.NL_POLL, 0))
         else:
-            self.armed = c.NL_WRITE
+            self.write_op = c.NL_WRITE
             # An offset of -1 means the file's own position, the only one a pipe has.
             if send.message == NULL:
                 c.nl_prep_write(self.sqe(), file, send.data, <unsigned>length, <c.uint64_t>-1,
@@ -284,14 +271,14 @@ cdef class WritePipeTransport(Transport):
         return 0
 
     cdef int flush_cancel(self) except -1:
-        """Cancel what is in flight; when nothing is, the end has come."""
-        if self.armed and not self.cancelled:
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(self.armed, 0), self.token(c.NL_CANCEL, 0))
-            self.cancelled = True
+        """Cancel what is in flight."""
+        if self.write_op and not self.write_cancelled:
+            self.write_cancel(self.write_op, 0)
+            self.write_cancelled = True
         if self.watching and not self.watch_cancelled:
-            c.nl_prep_cancel(c.nl_ring_sqe(&self.ring.ring), self.token(c.NL_POLL, 1), self.token(c.NL_CANCEL, 0))
+            self.write_cancel(c.NL_POLL, 1)
             self.watch_cancelled = True
-        return 0 if self.in_flight else self.finish()
+        return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_POLL and lane == 1:
@@ -300,17 +287,15 @@ cdef class WritePipeTransport(Transport):
                 self.on_reader_gone()
             elif res != -c.ECANCELED and self.state < NL_CANCELLING:
                 self.watched = False
-                self.fail(OSError(-res, os.strerror(-res)), "Fatal poll error on pipe transport")
+                self.fail(os_error(res), "Fatal poll error on pipe transport")
         else:
-            self.armed = 0
+            self.write_op = 0
             if op == c.NL_WRITE:
                 self.on_written(res)
             else:
                 self.must_poll = False
                 self.mark_dirty()
-        if self.state == NL_CANCELLING:
-            self.mark_dirty()
-        return 0
+        return self.note_quiet()
 
     cdef int on_written(self, int res) except -1:
         if self.state >= NL_CANCELLING:
@@ -320,10 +305,10 @@ cdef class WritePipeTransport(Transport):
         elif res == -EAGAIN:
             self.must_poll = True
         elif res != -EINTR:
-            return self.fail(OSError(-res, os.strerror(-res)), "Fatal write error on pipe transport")
-        if self.outbox.size or self.state != NL_OPEN:
+            return self.fail(os_error(res), "Fatal write error on pipe transport")
+        if self.outbox.size:
             self.mark_dirty()
-        return self.resume_writing_if_drained()
+        return self.after_sent()
 
     cdef int on_reader_gone(self) except -1:
         """Nobody will read what is written from now on."""
@@ -332,19 +317,6 @@ cdef class WritePipeTransport(Transport):
         if self.loop._debug:
             logger.info("%r was closed by peer", self)
         return self.lose(BrokenPipeError() if self.outbox.size else None)
-
-    cdef int finish(self) except -1:
-        """Nothing is in flight any more: tell the protocol, outside the flush."""
-        self.state = c.nl_next_state(self.state, c.NL_ON_QUIET)
-        self.ring.detach(self)
-        self.loop.call_soon(self._tell_lost)
-        return 0
-
-    def _tell_lost(self):
-        try:
-            self.tell_lost()
-        finally:
-            self.release()
 
     # Writing ----------------------------------------------------------------------------------------------------
 

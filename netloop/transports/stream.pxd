@@ -1,48 +1,65 @@
+from libc.stdint cimport int32_t
+
+cimport cython
+
 from netloop.core.cext cimport flag, nl_file
 from netloop.core.turn cimport LoopCore
-from netloop.transports.outbox cimport Outbox
-from netloop.transports.receiver cimport StreamReceiver
+from netloop.transports.base cimport SocketTransport
+from netloop.transports.outbox cimport FileSend, Outbox
 
 
-cdef class FileSend:
-    # Who waits until no more than `limit` bytes are left to send, or, with -1, for the end.
-    cdef object waiter
-    cdef Py_ssize_t limit
-    # How much of what was written was never sent, because the connection came to its end.
-    cdef Py_ssize_t lost
-
-    cdef object wait(self, LoopCore loop, Py_ssize_t limit)
-    cdef int on_sent(self, Py_ssize_t left) except -1
-    cdef int on_end(self) except -1
+cdef class ProtocolBuffer:
+    cdef Py_buffer view
 
 
-cdef class StreamTransport(StreamReceiver):
+@cython.final
+cdef class StreamTransport(SocketTransport):
     cdef object server
-    cdef FileSend file_send
+
+    # Receiving. What the protocol is: a BufferedProtocol, one of netloop's own that takes bytes without a call.
+    cdef flag buffered
+    cdef flag takes_bytes
+    # The operation that receives or polls, 0 for none, and whether it was cancelled.
+    cdef unsigned char receive_op
+    cdef flag receive_cancelled
+    # Does it receive by itself, without the group? How many receives in a row have spoken for the other way?
+    cdef flag alone
+    cdef unsigned char in_a_row
+    # The memory of a receive that the kernel did not take at once: bytes or a ProtocolBuffer.
+    cdef object held
+
+    # Sending.
     cdef Outbox outbox
+    cdef FileSend file_send
     cdef flag sending
     cdef flag send_cancelled
     cdef flag write_ended
     cdef flag shutting_down
 
-    cdef int give_up(self) except -1
+    cdef int flush_receive(self) except -1
     cdef int flush_send(self) except -1
-    cdef int flush_close(self) except -1
+
+    cdef int on_received(self, int res, unsigned flags) except -1
+    cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int feed_once(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
+    cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int on_no_data(self, int res) except -1
+
+    cdef int note_large(self, int length) except -1
+    cdef int on_readable(self, int res) except -1
+    cdef int32_t receive_now(self, void *memory, size_t length) except? -1
+    cdef int receive_bytes(self) except -1
+    cdef int receive_into_protocol(self) except -1
+    cdef int take_own(self, object data) except -1
+    cdef int on_held_filled(self, int res) except -1
+
+    cpdef write(self, data)
+    cdef int check_writable(self, str method) except -1
+    cdef bint too_late(self) noexcept
+    cdef int added(self) except -1
     cdef int send_now(self) except -1
     cdef int reap_send(self) except -1
     cdef int on_sent(self, int res) except -1
-    cdef int take_sent(self, int res) except -1
-    cdef bint too_late(self) noexcept
-    cdef int written(self) except -1
-    cdef int on_closed(self) except -1
-    cdef inline int check_writable(self, str method) except -1:
-        if self.write_ended:
-            raise RuntimeError(f"Cannot call {method}() after write_eof()")
-        if self.file_send is not None:
-            raise RuntimeError(f"unable to {method}; sendfile is in progress")
-        return 0
-
-    cdef int accept_write(self, bytes piece) except -1
 
 
 cdef StreamTransport new_stream(LoopCore loop, nl_file file, object sock, object protocol, object context,

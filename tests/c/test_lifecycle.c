@@ -1,4 +1,4 @@
-/* The life cycle of a stream transport: the table against the few rules it stands for. */
+/* The life cycle of a transport: the table against the few rules it stands for. */
 #include "check.h"
 #include "nl_lifecycle.h"
 
@@ -10,6 +10,7 @@ struct rule {
 
 /* Every event that moves a transport. All others leave it where it is. */
 static const struct rule rules[] = {
+    {NL_NEW, NL_ON_ATTACHED, NL_OPEN},
     {NL_OPEN, NL_ON_WRITE_EOF, NL_HALF_CLOSED},
     {NL_OPEN, NL_ON_CLOSE, NL_DRAINING},
     {NL_OPEN, NL_ON_ABORT, NL_CANCELLING},
@@ -17,8 +18,11 @@ static const struct rule rules[] = {
     {NL_HALF_CLOSED, NL_ON_ABORT, NL_CANCELLING},
     {NL_DRAINING, NL_ON_DRAINED, NL_CANCELLING},
     {NL_DRAINING, NL_ON_ABORT, NL_CANCELLING},
-    {NL_CANCELLING, NL_ON_QUIET, NL_CLOSING},
+    {NL_DRAINING, NL_ON_RING_CLOSED, NL_CLOSED},
+    {NL_CANCELLING, NL_ON_TOLD, NL_CLOSING},
+    {NL_CANCELLING, NL_ON_RING_CLOSED, NL_CLOSED},
     {NL_CLOSING, NL_ON_FILE_CLOSED, NL_CLOSED},
+    {NL_CLOSING, NL_ON_RING_CLOSED, NL_CLOSED},
 };
 
 static enum nl_state expected(enum nl_state state, enum nl_event event)
@@ -52,7 +56,7 @@ CASE(no_event_goes_back)
 
 CASE(abort_ends_reading_and_writing_from_every_state)
 {
-    for (int state = 0; state < NL_STATES; state++) {
+    for (int state = NL_OPEN; state < NL_STATES; state++) {
         enum nl_state after = nl_next_state((enum nl_state)state, NL_ON_ABORT);
         CHECK((int)after >= state);
         CHECK(after >= NL_CANCELLING);
@@ -62,9 +66,9 @@ CASE(abort_ends_reading_and_writing_from_every_state)
 
 CASE(abort_leads_to_closed_from_every_state)
 {
-    for (int state = 0; state < NL_STATES; state++) {
+    for (int state = NL_OPEN; state < NL_STATES; state++) {
         enum nl_state now = nl_next_state((enum nl_state)state, NL_ON_ABORT);
-        now = nl_next_state(now, NL_ON_QUIET);
+        now = nl_next_state(now, NL_ON_TOLD);
         CHECK_EQUAL(nl_next_state(now, NL_ON_FILE_CLOSED), NL_CLOSED);
     }
 }
@@ -75,10 +79,10 @@ CASE(close_sends_the_outbox_before_it_cancels)
     for (size_t i = 0; i < 2; i++) {
         enum nl_state now = nl_next_state(starts[i], NL_ON_CLOSE);
         CHECK_EQUAL(now, NL_DRAINING);
-        CHECK_EQUAL(nl_next_state(now, NL_ON_QUIET), NL_DRAINING);
+        CHECK_EQUAL(nl_next_state(now, NL_ON_TOLD), NL_DRAINING);
         now = nl_next_state(now, NL_ON_DRAINED);
         CHECK_EQUAL(now, NL_CANCELLING);
-        now = nl_next_state(now, NL_ON_QUIET);
+        now = nl_next_state(now, NL_ON_TOLD);
         CHECK_EQUAL(now, NL_CLOSING);
         CHECK_EQUAL(nl_next_state(now, NL_ON_FILE_CLOSED), NL_CLOSED);
     }
@@ -87,9 +91,15 @@ CASE(close_sends_the_outbox_before_it_cancels)
 CASE(the_file_is_closed_only_when_nothing_is_in_flight)
 {
     for (int state = 0; state < NL_CLOSING; state++) {
-        for (int event = 0; event < NL_EVENTS; event++)
-            if (state != NL_CANCELLING || event != NL_ON_QUIET)
+        for (int event = 0; event < NL_ON_RING_CLOSED; event++)
+            if (state != NL_CANCELLING || event != NL_ON_TOLD)
                 CHECK(nl_next_state((enum nl_state)state, (enum nl_event)event) < NL_CLOSING);
         CHECK(nl_next_state((enum nl_state)state, NL_ON_FILE_CLOSED) != NL_CLOSED);
     }
+}
+
+CASE(what_is_open_when_the_ring_is_closed_is_left_to_its_owner)
+{
+    CHECK_EQUAL(nl_next_state(NL_OPEN, NL_ON_RING_CLOSED), NL_OPEN);
+    CHECK_EQUAL(nl_next_state(NL_HALF_CLOSED, NL_ON_RING_CLOSED), NL_HALF_CLOSED);
 }

@@ -16,12 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
 COMPILED = sorted(source.relative_to(ROOT).with_suffix("") for source in (ROOT / "netloop").rglob("*.pyx"))
 
-# What Cython adds to every compiled module and class, and nobody calls; and what modules import from each other.
+# What Cython adds to every compiled module and class, and nobody calls.
 ALLOWED = r"""
 .*\.__(reduce|setstate)_cython__  # its refusal to pickle, which its own pickling support expects under these names
 .*\.__pyx_capi__  # what other compiled modules import
 .*\.__test__  # its doctest table
-netloop\.(?!transports\.base\.).*\.STATE_NAMES  # what the transports import from their base
 """
 
 pytestmark = [

@@ -12,8 +12,8 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 
-from netloop.transports.stream cimport StreamTransport
 from netloop.transports.base cimport ByteTaker
+from netloop.transports.stream cimport StreamTransport
 
 cdef enum:
     # The most that one record carries, bytes (RFC 8446, section 5.1); OpenSSL reads one at a time.
@@ -254,8 +254,7 @@ cdef class TLSRecords(ByteTaker):
             records = self._outgoing.read()
             if PyBytes_GET_SIZE(records):
                 if type(self._transport) is StreamTransport:
-                    (<StreamTransport>self._transport).check_writable("write")
-                    (<StreamTransport>self._transport).accept_write(records)
+                    (<StreamTransport>self._transport).write(records)
                 else:
                     self._transport.write(records)
         if waiting <= self.outgoing_low if self._app_writing_paused else waiting >= self.outgoing_high:
