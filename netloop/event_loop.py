@@ -18,7 +18,6 @@ from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.hosted.executor import DefaultExecutor
 from netloop.hosted.sendfile import SendFile
-from netloop.hosted.sendfile_fallback import SendFileFallback
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
 from netloop.hosted.subprocesses import Subprocesses
@@ -60,7 +59,6 @@ class EventLoop(
     SignalHandlers,
     SocketOperations,
     SendFile,
-    SendFileFallback,
     UnixSockets,
     Subprocesses,
     DefaultExecutor,

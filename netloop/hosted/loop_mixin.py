@@ -1,4 +1,8 @@
-"""What the loop's Python parts may expect of the loop they are part of. It exists for the type checker alone."""
+"""What the loop's Python parts may expect of the loop they are part of, for the type checker alone.
+
+Each part is a base class of the loop and calls methods that the loop has from its other bases. The type checker finds
+them in LoopMixin. When the program runs LoopMixin is ``object``: it adds nothing to a loop and imports nothing.
+"""
 
 from __future__ import annotations
 

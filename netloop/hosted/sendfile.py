@@ -4,6 +4,8 @@ The next part is read while the last one is being sent. A part in the page cache
 the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
 
 Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leaves ends the transfer at once.
+
+What the ring cannot read, and what goes over TLS, asyncio sends: it reads the file in a thread.
 """
 
 from __future__ import annotations
@@ -152,6 +154,20 @@ class SendFile(LoopMixin):
                 reading.close()
             if position > offset:
                 os.lseek(descriptor, position, os.SEEK_SET)
+
+    async def _sendfile_fallback(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
+        """Send by asyncio's own method, with its flow control put right.
+
+        asyncio lets a protocol of its own stand in for the connection's. If writing is paused when that one goes,
+        because the call was cancelled or the last part was large, the connection's protocol is not told, and is later
+        told to resume what it has never paused.
+        """
+        protocol = transport.get_protocol()
+        try:
+            return await super()._sendfile_fallback(transport, file, offset, count)  # type: ignore[misc, no-any-return]
+        finally:
+            if transport._protocol_paused and not transport.is_closing():
+                protocol.pause_writing()
 
     def _read_part(self, descriptor: int, position: int, end: int) -> ReadFile | None:
         """Begin to read what is sent next; None at the end."""

@@ -1,4 +1,6 @@
 """The commands of ``python -m netloop``: doctor, demo, serve, bench and stress; and how the package is built.
 
-They use all other floors, and no loop imports them.
+``children``, ``cpu_time`` and ``table`` are what the commands share.
+
+It uses ``setup``, and ``netloop`` as every program does. No loop imports it.
 """

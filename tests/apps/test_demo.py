@@ -17,12 +17,13 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the demo needs aiohttp: pip install 'netloop[demo]'")
 
+from netloop.tools.cpu_time import cpu_seconds
 from netloop.tools.demo import main
 from netloop.tools.demo.client import HttpConnection, Traffic, WebsocketConnection, connect_once
 from netloop.tools.demo.http import Exchange, ProtocolError, Response, ResponseReader, check
-from netloop.tools.demo.measure import SystemCalls, TracingFailed, cpu_seconds, strace_missing
 from netloop.tools.demo.rounds import Plan, measure
 from netloop.tools.demo.script import PAGE, http_script, page, websocket_script
+from netloop.tools.demo.system_calls import SystemCalls, TracingFailed, strace_missing
 from netloop.tools.demo.websocket import TEXT, Frame, FrameReader, client_frame
 
 GOOD_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: now\r\nServer: test\r\n"

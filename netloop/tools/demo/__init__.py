@@ -2,6 +2,8 @@
 
 The application is ordinary aiohttp. Each loop serves it in a process of its own; another process drives HTTP and
 websocket traffic at them in turns and checks every response down to the last byte.
+
+It uses ``netloop`` as every program does, and what the commands share in ``tools``.
 """
 
 from __future__ import annotations

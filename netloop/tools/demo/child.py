@@ -1,8 +1,7 @@
-"""What a child process of the demo does to itself before it starts, and how the demo starts and ends one."""
+"""How the demo starts and ends a child process, and what it hears from it."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -12,42 +11,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Child", "ChildFailed", "allow_tracing", "die_with_parent", "pin"]
+from netloop.tools.children import child_environment
 
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_PTRACER: Final = 0x59616D61
-_ANYBODY: Final = ctypes.c_ulong(-1)
+__all__ = ["Child", "ChildFailed"]
+
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 5.0
 
 
 class ChildFailed(Exception):
     """A child process did not start, did not answer in time or ended with an error; says which and shows its output."""
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel terminate this process when the one that started it ends, however it ends (prctl(2)).
-
-    Args:
-        parent: the id of the process that started this one.
-    """
-    _prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
-    if os.getppid() != parent:
-        sys.exit("the process that started this one has ended")
-
-
-def allow_tracing() -> None:
-    """Let strace attach to this process where the kernel's Yama module would only let an ancestor."""
-    _prctl(_PR_SET_PTRACER, _ANYBODY)
-
-
-def pin(cpu: int | None) -> None:
-    """Run on this CPU only; None leaves the choice to the kernel. Threads made later inherit it."""
-    if cpu is not None:
-        os.sched_setaffinity(0, {cpu})
 
 
 class Child:
@@ -63,14 +38,13 @@ class Child:
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self.name = module
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
-        environment = {**os.environ, "PYTHONPATH": _python_path()}
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, "--parent", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
-            env=environment,
+            env=child_environment(),
         )
 
     @property
@@ -123,13 +97,3 @@ class Child:
         """End the process and forget what it wrote."""
         self.stop()
         self._complaints.close()
-
-
-def _prctl(option: int, value: ctypes.c_ulong) -> None:
-    ctypes.CDLL(None).prctl(option, value, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
-
-
-def _python_path() -> str:
-    # The child must import the netloop that runs here, also when that was found through the current directory only.
-    here = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

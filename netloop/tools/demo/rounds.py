@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netloop.tools.demo.child import Child
-from netloop.tools.demo.measure import SystemCalls, TracingFailed, strace_missing
+from netloop.tools.demo.system_calls import SystemCalls, TracingFailed, strace_missing
 
 __all__ = ["Plan", "Result", "Step", "measure"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from netloop.tools.children import allow_tracing, die_with_parent, pin
 from netloop.tools.demo.application import create_application
-from netloop.tools.demo.child import allow_tracing, die_with_parent, pin
 from netloop.tools.demo.loops import LOOPS, new_loop
 
 __all__ = ["main"]

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from netloop.tools.demo.child import die_with_parent, pin
+from netloop.tools.children import die_with_parent, pin
+from netloop.tools.cpu_time import cpu_seconds
 from netloop.tools.demo.client import HttpConnection, Traffic, connect_once, keep_busy
-from netloop.tools.demo.measure import cpu_seconds
 
 __all__ = ["main"]
 

@@ -1,4 +1,8 @@
-"""``python -m netloop doctor``: what this kernel and container offer to netloop, and what to do about the rest."""
+"""``python -m netloop doctor``: what this kernel and container offer to netloop, and what to do about the rest.
+
+It uses ``core`` to ask the kernel, ``setup`` for what a refusal means, ``netloop`` for its version, and what the
+commands share in ``tools``.
+"""
 
 from __future__ import annotations
 

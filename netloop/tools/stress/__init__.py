@@ -3,6 +3,8 @@
 Servers and clients are processes of their own, all on netloop. The servers share one port; the connections of the
 servers live in their rings' file tables and need no descriptors, those of the clients need one each, so that there are
 as many clients as it takes. Every answer is checked to the last byte, and every step is bounded in time.
+
+It uses ``netloop`` as every program does, and what the commands share in ``tools``.
 """
 
 from __future__ import annotations

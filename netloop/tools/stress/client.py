@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import netloop
-from netloop.tools.demo.child import die_with_parent
+from netloop.tools.children import die_with_parent
 from netloop.tools.stress.connection import Connection, EchoConnection, HttpConnection, SlowReader
 from netloop.tools.stress.histogram import Histogram
 from netloop.tools.stress.wire import commands, raise_descriptor_limit, say

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netloop.tools.demo.measure import cpu_seconds
+from netloop.tools.cpu_time import cpu_seconds
 
 __all__ = ["Snapshot", "memory_of", "snapshot"]
 

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final
+
+from netloop.tools.children import child_environment
 
 __all__ = ["Process", "StressFailed", "wait_for"]
 
@@ -47,7 +48,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env=child_environment(),
         )
 
     @property
@@ -150,9 +151,3 @@ def wait_for(
             ticked = now
         if now > deadline:
             raise StressFailed(f"{what} took longer than {seconds:g} s")
-
-
-def _python_path() -> str:
-    # The child must import the netloop that runs here, also when that was found through the current directory only.
-    here = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
 import netloop
-from netloop.tools.demo.child import die_with_parent
+from netloop.tools.children import die_with_parent
 from netloop.tools.stress.wire import commands, raise_descriptor_limit, say
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""What a server costs: its CPU time, and its system calls as strace counts them."""
+"""The system calls of a server, as strace counts them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["SystemCalls", "TracingFailed", "cpu_seconds", "strace_missing"]
+__all__ = ["SystemCalls", "TracingFailed", "strace_missing"]
 
 _ATTACH_SECONDS: Final = 10.0
 
 
 class TracingFailed(Exception):
     """strace could not count a process's system calls; says why."""
-
-
-def cpu_seconds(pid: int) -> float | None:
-    """The CPU time that a process's threads have used so far, the kernel's workers for its rings included.
-
-    Args:
-        pid: the process.
-
-    Returns:
-        Seconds, from /proc/PID/task/*/schedstat (proc(5)), in nanoseconds there; None where the kernel does not
-        keep that file or the process has ended.
-    """
-    total = 0
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            try:
-                total += int((task / "schedstat").read_text().split()[0])
-            except (FileNotFoundError, ProcessLookupError):
-                # A thread that has just ended, unless the kernel keeps no such file at all.
-                if not (task.parent.parent / "schedstat").exists():
-                    return None
-    except (OSError, ValueError, IndexError):
-        return None
-    return total / 1e9
 
 
 def strace_missing() -> str | None:
