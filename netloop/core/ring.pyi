@@ -1,6 +1,6 @@
 from typing_extensions import disjoint_base
 
-def probe() -> dict[str, dict[str, bool]]: ...
+def ask_kernel() -> tuple[int, int, list[bool], list[bool]]: ...
 
 @disjoint_base
 class FaultPlan:

@@ -40,38 +40,12 @@ _MESSAGES = {
     errno.EBADF: "the ring's descriptor was closed by somebody else",
 }
 
-_FLAG_NAMES = {
-    "R_DISABLED": c.IORING_SETUP_R_DISABLED,
-    "CQSIZE": c.IORING_SETUP_CQSIZE,
-    "CLAMP": c.IORING_SETUP_CLAMP,
-    "SUBMIT_ALL": c.IORING_SETUP_SUBMIT_ALL,
-    "COOP_TASKRUN": c.IORING_SETUP_COOP_TASKRUN,
-    "SINGLE_ISSUER": c.IORING_SETUP_SINGLE_ISSUER,
-    "DEFER_TASKRUN": c.IORING_SETUP_DEFER_TASKRUN,
-    "TASKRUN_FLAG": c.IORING_SETUP_TASKRUN_FLAG,
-    "NO_SQARRAY": c.NL_SETUP_NO_SQARRAY,
-}
 
-_FEATURE_NAMES = {
-    "SINGLE_MMAP": c.IORING_FEAT_SINGLE_MMAP,
-    "NODROP": c.IORING_FEAT_NODROP,
-    "EXT_ARG": c.IORING_FEAT_EXT_ARG,
-    "FAST_POLL": c.IORING_FEAT_FAST_POLL,
-}
+def ask_kernel():
+    """What the kernel offers, in its own numbers; netloop.core.probe gives them names.
 
-_OPERATIONS = {
-    "SENDMSG": 9, "RECVMSG": 10, "POLL_ADD": 6, "ACCEPT": 13, "ASYNC_CANCEL": 14, "CONNECT": 16, "CLOSE": 19,
-    "READ": 22, "WRITE": 23, "SEND": 26, "RECV": 27, "SPLICE": 30, "SHUTDOWN": 34, "SOCKET": 45, "URING_CMD": 46,
-    "SEND_ZC": 47, "SENDMSG_ZC": 48, "READ_MULTISHOT": 49, "WAITID": 50, "FIXED_FD_INSTALL": 54, "BIND": 56,
-    "LISTEN": 57, "RECV_ZC": 58,
-}
-
-
-def probe():
-    """Ask the kernel what it offers.
-
-    Returns a dictionary of four tables, ``setup_flags``, ``operations``, ``registrations`` and ``features``, each from
-    a name (as in io_uring_setup(2), without its prefix) to whether it was found.
+    Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number; and
+    whether it registers buffer groups, files, buffers and ring descriptors.
 
     Raises OSError with the errno of the system call that was refused.
     """
@@ -82,17 +56,8 @@ def probe():
     if error:
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
-    return {
-        "setup_flags": {name: bool(answer.setup_flags & bit) for name, bit in _FLAG_NAMES.items()},
-        "operations": {name: operations[number] for name, number in _OPERATIONS.items()},
-        "registrations": {
-            "PBUF_RING": bool(answer.buffer_groups),
-            "FILES": bool(answer.fixed_files),
-            "BUFFERS": bool(answer.registered_buffers),
-            "RING_FDS": bool(answer.registered_rings),
-        },
-        "features": {name: bool(answer.features & bit) for name, bit in _FEATURE_NAMES.items()},
-    }
+    registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings)
+    return answer.setup_flags, answer.features, operations, [bool(found) for found in registrations]
 
 
 cdef class FaultPlan:

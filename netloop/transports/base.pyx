@@ -97,7 +97,7 @@ cdef class Transport(Endpoint):
         return self.mark_dirty()
 
     cdef int note_drained(self) except -1:
-        """After close(), when what was written may have been sent. Asked last: a protocol that resumes may write more."""
+        """After close(): has all been sent? Asked last, because a protocol that is resumed may write more."""
         return self.step(c.NL_ON_DRAINED) if self.state == NL_DRAINING and not self.unsent() else 0
 
     cdef int schedule_farewell(self) except -1:

@@ -142,7 +142,7 @@ def second_opinion() -> tuple[str, Mapping[str, bool]]:
 
 def _probe_ring() -> Probe:
     load_event_loop()
-    offered: Probe = importlib.import_module("netloop.core.ring").probe()
+    offered: Probe = importlib.import_module("netloop.core.probe").probe()
     return offered
 
 
