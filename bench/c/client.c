@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "connecting.h"
@@ -15,22 +14,12 @@
 /* A prime, so that neighbouring connections are far apart in the source. */
 #define POSITION_STEP 7919u
 
-void client_close(struct client *client)
-{
-    if (client->tls != NULL)
-        tls_close(client->tls);
-    client->tls = NULL;
-    if (client->fd >= 0)
-        close(client->fd);
-    client->fd = -1;
-}
-
 void client_fail(struct load *load, struct client *client, enum load_error kind, const char *what, int errnum)
 {
     unsigned number = (unsigned)(client - load->clients);
     load_errors_add(&load->errors, kind, "connection %u: %s%s%s", number, what, errnum ? ": " : "",
                     errnum ? strerror(errnum) : "");
-    client_close(client);
+    disconnect_client(client);
     if (!client->failed)
         load->clients_alive--;
     client->failed = true;
@@ -135,7 +124,7 @@ static void message_complete(struct load *load, struct client *client)
     client->in_flight--;
     client->unreceived = load->reply_size;
     if (load->options->churn)
-        client_close(client);
+        disconnect_client(client);
     if (load->broadcasting && --load->awaited == 0)
         client_broadcast(load);
 }

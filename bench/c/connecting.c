@@ -73,6 +73,16 @@ static const char *upgrade(const struct load *load, int fd)
     return strcmp(reply + length - 4, "\r\n\r\n") == 0 ? NULL : "bytes came with the upgrade that nobody asked for";
 }
 
+void disconnect_client(struct client *client)
+{
+    if (client->tls != NULL)
+        tls_close(client->tls);
+    client->tls = NULL;
+    if (client->fd >= 0)
+        close(client->fd);
+    client->fd = -1;
+}
+
 bool connect_client(struct load *load, struct client *client, const char **why, int *errnum)
 {
     *why = NULL;
@@ -91,6 +101,6 @@ bool connect_client(struct load *load, struct client *client, const char **why, 
         *why = "cannot make the socket non-blocking";
     client->fd = fd;
     if (*why != NULL)
-        client_close(client);
+        disconnect_client(client);
     return *why == NULL;
 }

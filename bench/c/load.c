@@ -12,9 +12,11 @@
 
 #include "client.h"
 #include "clock.h"
+#include "connecting.h"
 #include "fail.h"
 #include "load_options.h"
 #include "load_report.h"
+#include "load_state.h"
 
 #define EVENTS_PER_TURN 256
 #define DRAIN_SECONDS 10
@@ -168,7 +170,7 @@ static void allocate(struct load *load)
 static void release(struct load *load)
 {
     for (unsigned number = 0; number < load->options->connections; number++) {
-        client_close(&load->clients[number]);
+        disconnect_client(&load->clients[number]);
         free(load->clients[number].reply);
     }
     close(load->epoll);

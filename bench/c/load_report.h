@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client.h"
+#include "load_state.h"
 
 struct window {
     uint64_t began;

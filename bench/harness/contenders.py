@@ -29,11 +29,21 @@ _MMAP_SETTING = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": 
 
 @dataclass(frozen=True)
 class Contender:
-    """One column of the comparison. ``python`` says whether it is an event loop; otherwise it is a C program."""
+    """One column of the comparison. ``python`` says whether it is an event loop; otherwise it is a C program.
+
+    ``environment`` is what its processes get beside the caller's; ``loop`` the name by which the server programs know
+    the loop, where that is not the contender's: the same loop from another ``PYTHONPATH`` is a contender of its own.
+    """
 
     name: str
     python: bool = True
     environment: dict[str, str] = field(default_factory=dict)
+    loop: str = ""
+
+    @property
+    def loop_name(self) -> str:
+        """What ``--loop`` of a server program has to say."""
+        return self.loop or self.name
 
     def runs(self, row: Row) -> bool:
         """Whether this contender can serve the row: the C servers echo and nothing else, and only as bare protocols."""
@@ -46,7 +56,7 @@ class Contender:
             BenchError: something that the server needs cannot be made.
         """
         if self.python:
-            program = [sys.executable, str(SERVERS / row.program.server), "--loop", self.name]
+            program = [sys.executable, str(SERVERS / row.program.server), "--loop", self.loop_name]
             return program + server_arguments(settings.scratch, row)
         if self.name == "c-uring":
             return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
@@ -100,11 +110,10 @@ def check(contender: Contender, settings: Settings) -> Availability:
     """Find out in a process of its own whether a contender works here."""
     if not contender.python:
         return _check_c_server(contender, settings)
-    arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.name]
+    arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.loop_name]
+    place = server_environment(contender.environment)
     try:
-        done = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False, env=server_environment({})
-        )
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False, env=place)
     except subprocess.TimeoutExpired:
         return Availability(None, f"making a loop took longer than {CHECK_TIMEOUT:.0f} s")
     said = (done.stdout.strip() or done.stderr.strip() or f"ended with status {done.returncode}").splitlines()

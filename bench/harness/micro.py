@@ -19,7 +19,7 @@ def measure(contender: Contender, row: Row, settings: Settings) -> dict[str, flo
     Raises:
         BenchError: the program failed, complained or did not end.
     """
-    command = [sys.executable, str(SERVERS / row.program.server), "--loop", contender.name, "--what", row.kind]
+    command = [sys.executable, str(SERVERS / row.program.server), "--loop", contender.loop_name, "--what", row.kind]
     command += ["--seconds", f"{settings.seconds:g}", "--warmup", f"{settings.warmup:g}"]
     limit = settings.seconds + settings.warmup + _MARGIN
     with pinned(settings.server_cpu):

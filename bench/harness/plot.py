@@ -1,41 +1,18 @@
 """Plots of a report, as SVG and PNG. Needs matplotlib."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.errors import BenchError
+from harness import overview
+from harness.canvas import COLOURS, load_matplotlib, save
 from harness.figures import FIGURES
 from harness.report import Report
 from harness.rows import Row
 from harness.summary import Spread
-from harness.targets import BASELINE, SUBJECT
 
-#: One colour per contender, the same in every plot.
-COLOURS = {
-    "netloop": "#d62728",
-    "netloop-spin": "#ff9896",
-    "uvloop": "#1f77b4",
-    "asyncio": "#2ca02c",
-    "asyncio-mmap": "#98df8a",
-    "rsloop": "#8c564b",
-    "rloop": "#9467bd",
-    "aiofastnet": "#ff7f0e",
-    "c-uring": "#000000",
-    "c-epoll": "#7f7f7f",
-}
 #: The rows whose latencies are drawn, as far as they were measured.
 _LATENCY_ROWS = ("protocol:1x64", "protocol:100x64", "protocol:1000x64", "aiohttp:100", "tls:100")
-
-
-def _load_matplotlib() -> Any:
-    try:
-        # By name, so that the sources can be type-checked where matplotlib is not installed.
-        importlib.import_module("matplotlib").use("Agg")
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise BenchError("plots need matplotlib (pip install matplotlib)") from None
 
 
 class _Canvas:
@@ -49,10 +26,7 @@ class _Canvas:
     def save(self, directory: Path, name: str, title: str) -> list[Path]:
         self._picture.suptitle(title, fontsize=11)
         self._picture.tight_layout()
-        paths = [directory / f"{name}.{kind}" for kind in ("svg", "png")]
-        for path in paths:
-            # Without a date in it, the file changes only when the figures do.
-            self._picture.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
+        paths = save(self._picture, directory, name)
         self._pyplot.close(self._picture)
         return paths
 
@@ -75,7 +49,9 @@ def _curves(
     pyplot: Any,
 ) -> _Canvas | None:
     """Draw a figure of one kind of row against connections or size, a panel for each value of the other."""
+    names = report.present()
     rows = [row for row in report.rows if row.kind == kind and row.depth == 1]
+    rows = [row for row in rows if any(report.summary.figure(row.name, name, figure) for name in names)]
     panels: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
         panels.setdefault(panel_of(row), []).append(row)
@@ -84,7 +60,7 @@ def _curves(
         return None
     canvas = _Canvas(pyplot, len(drawn))
     for axes, ((_, title), fitting) in zip(canvas.axes, drawn.items(), strict=True):
-        for name in report.present():
+        for name in names:
             points = [(along(row), report.summary.figure(row.name, name, figure)) for row in fitting]
             known = sorted((place, found) for place, found in points if found is not None)
             if known:
@@ -156,44 +132,15 @@ def _latency(report: Report, directory: Path, pyplot: Any) -> list[Path]:
     return canvas.save(directory, "latency", "Latency within which a share of all messages was answered")
 
 
-def _overview(report: Report, directory: Path, pyplot: Any) -> list[Path]:
-    """Draw netloop's ratio to uvloop in every row."""
-    found = []
-    for row in reversed(report.rows):
-        figure = "connection_kib" if row.program.driver == "idle" else "cpu_us"
-        ratio = report.summary.ratio(row.name, SUBJECT, BASELINE, figure)
-        if ratio is not None:
-            found.append((row.label, ratio))
-    if not found:
-        return []
-    canvas = _Canvas(pyplot, 1, width=7.5, height=1.5 + 0.2 * len(found))
-    (axes,) = canvas.axes
-    medians = [ratio.median for _, ratio in found]
-    errors = [[ratio.median - ratio.low for _, ratio in found], [ratio.high - ratio.median for _, ratio in found]]
-    axes.errorbar(medians, range(len(found)), xerr=errors, fmt="o", markersize=4, capsize=2, color=COLOURS[SUBJECT])
-    axes.set_yticks(range(len(found)), [label for label, _ in found], fontsize=7)
-    axes.set_ylim(-1, len(found))
-    axes.axvline(1.0, color=COLOURS[BASELINE], linewidth=0.8)
-    axes.set_xscale("log")
-    ticks = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0]
-    shown = [tick for tick in ticks if min(*medians, 0.7) / 1.5 < tick < max(*medians, 1.0) * 1.5]
-    axes.set_xticks(shown, [f"{tick:g}" for tick in shown], fontsize=7)
-    axes.minorticks_off()
-    axes.grid(axis="x", linewidth=0.3)
-    return canvas.save(directory, "overview", f"CPU per message, {SUBJECT} ÷ {BASELINE} (idle: memory); less is better")
-
-
 def plot(report: Report, directory: Path) -> list[Path]:
     """Write the plots into a directory, made when missing, and return their paths.
 
     Raises:
         BenchError: matplotlib is not installed.
     """
-    pyplot = _load_matplotlib()
-    # Texts stay texts in SVG, and identifiers the same from run to run.
-    pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "netloop"})
+    pyplot = load_matplotlib()
     directory.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    for draw in (_overview, _against, _latency, _memory):
+    for draw in (overview.plot, _against, _latency, _memory):
         paths += draw(report, directory, pyplot)
     return paths

@@ -41,11 +41,16 @@ class Row:
         return f"{self.kind}:{self.connections}{size}{depth}"
 
     @property
+    def size_label(self) -> str:
+        """The message size as people read it."""
+        return _short(self.size, " MiB", " KiB", " B")
+
+    @property
     def label(self) -> str:
         """The row as people read it."""
         if self.program.shape == BARE:
             return self.program.title
-        size = f" x {_short(self.size, ' MiB', ' KiB', ' B')}" if self.program.shape == SIZED else ""
+        size = f" x {self.size_label}" if self.program.shape == SIZED else ""
         depth = f", {self.depth} deep" if self.depth > 1 else ""
         return f"{self.program.title}, {self.connections}{size}{depth}"
 

@@ -38,12 +38,19 @@ def _print_rich(table: Table) -> None:
     console.print(shown)
 
 
+def show_table(table: Table, wide: bool) -> None:
+    """Print a table, with rich when ``wide``."""
+    if wide and importlib.util.find_spec("rich") is not None:
+        _print_rich(table)
+    else:
+        _print_plain(table)
+
+
 def show(report: Report, wide: bool, everything: bool) -> None:
     """Print the tables and the notes, with rich when ``wide``; the long table only when ``everything`` is wanted."""
-    printer = _print_rich if wide and importlib.util.find_spec("rich") is not None else _print_plain
     tables = [comparison(report), targets(report), peers(report)]
     for table in [*tables, details(report)] if everything else tables:
         if table.lines:
-            printer(table)
+            show_table(table, wide)
     for note in report.notes():
         print(f"note: {note}")
