@@ -1,4 +1,4 @@
-from netloop.core.cext cimport flag, nl_event, nl_file, sockaddr_storage, socklen_t
+from netloop.core.cext cimport NL_CANCELLING, flag, nl_event, nl_file, sockaddr_storage, socklen_t
 from netloop.core.ring cimport Endpoint
 from netloop.core.turn cimport LoopCore
 from netloop.transports.address cimport ShortAddress
@@ -32,6 +32,7 @@ cdef class Transport(Endpoint):
     cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1
     cdef str state_name(self)
     cdef int step(self, nl_event event) except -1
+    cdef int begin_ending(self) except -1
     cdef int note_drained(self) except -1
     cdef int schedule_farewell(self) except -1
     cdef int discard(self) except -1
@@ -51,7 +52,7 @@ cdef class Transport(Endpoint):
 
     cdef inline int note_quiet(self) except -1:
         """An operation has completed: if it was the last, and the protocol still waits to be told, it is told now."""
-        if self.ending and not self.in_flight and not self.farewell_due:
+        if self.state == NL_CANCELLING and not self.in_flight and not self.farewell_due:
             return self.schedule_farewell()
         return 0
 

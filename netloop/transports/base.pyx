@@ -4,9 +4,10 @@
 A transport's life is the table in cext/nl_lifecycle.h. Transport.step() is the one door through which it moves from
 state to state, and Transport.on_farewell() the one place from which connection_lost() is called:
 
-- The application calls close() or abort(), the peer ends, or something fails: step() enters "cancelling", sooner or
-  later, and asks the loop for a place in the ready queue, the one that asyncio gives connection_lost().
-- The next flush cancels what is in flight. The completions of that are dispatched before the callbacks of the turn.
+- The application calls close() or abort(), the peer ends, or something fails: step() enters "draining" or "cancelling",
+  and asks the loop for a place in the ready queue, the one that asyncio gives connection_lost().
+- The next flush sends what is left and cancels what is in flight. The completions of that are dispatched before the
+  callbacks of the turn.
 - When the place has come, on_farewell() tells the protocol, which finds its socket open, and closes the file. Where
   something is in flight even then, the last completion asks for another place.
 """
@@ -85,16 +86,24 @@ cdef class Transport(Endpoint):
             self.state = c.nl_next_state(self.state, c.NL_ON_RING_CLOSED)
         if self.state == before:
             return 0
-        if before == NL_CANCELLING:
+        if self.state == NL_DRAINING or self.state == NL_CANCELLING:
+            self.begin_ending()
+        elif self.ending:
             self.ending = False
             self.ring.endings -= 1
-        if self.state == NL_CLOSED:
-            return self.leave()
-        if self.state == NL_CANCELLING:
+        return self.leave() if self.state == NL_CLOSED else self.mark_dirty()
+
+    cdef int begin_ending(self) except -1:
+        """The protocol is to be told, at the place in the ready queue that it has from now on.
+
+        That is so with close() too, while something is still to be sent: mostly the next submission sends it, and by
+        then the place has come. If not, there is another one when all is sent.
+        """
+        if not self.ending and not (self.state == NL_DRAINING and self.protocol_paused):
+            # A protocol that waits to be told to go on is told so among other completions, not before the callbacks.
             self.ending = True
             self.ring.endings += 1
-            self.schedule_farewell()
-        return self.mark_dirty()
+        return 0 if self.farewell_due else self.schedule_farewell()
 
     cdef int note_drained(self) except -1:
         """After close(): has all been sent? Asked last, because a protocol that is resumed may write more."""

@@ -18,7 +18,6 @@ COMPILED = sorted(source.relative_to(ROOT).with_suffix("") for source in (ROOT /
 
 # What Cython adds to every compiled module and class, and nobody calls.
 ALLOWED = r"""
-.*\.__(reduce|setstate)_cython__  # its refusal to pickle, which its own pickling support expects under these names
 .*\.__pyx_capi__  # what other compiled modules import
 .*\.__test__  # its doctest table
 """
