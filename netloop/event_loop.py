@@ -78,9 +78,13 @@ class EventLoop(
         spin: seconds, at most 1, for which an idle loop asks the kernel again and again before it sleeps. With 100e-6
             an answer that comes within that time is had without a wake-up, which is most of the latency of a single
             busy connection; the price is a core that is never idle while messages come.
+        eager_writes: send what is written at once, with a system call of its own, as asyncio does, and not with all
+            else at the turn's end. For programs that write and then block in the same turn until the peer has
+            answered, or that leave by ``os._exit()`` or exec. By default as the environment variable
+            ``NETLOOP_EAGER_WRITES`` says: 1, or else 0.
 
     Raises:
-        ValueError: a size, or ``spin``, is out of range.
+        ValueError: a size, or ``spin``, is out of range; or ``NETLOOP_EAGER_WRITES`` is neither 0 nor 1.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -94,6 +98,7 @@ class EventLoop(
         buffer_size: int = 128 * 1024,
         fixed_files: int | None = None,
         spin: float = 0.0,
+        eager_writes: bool | None = None,
         _faults: FaultPlan | None = None,
     ) -> None:
         if fixed_files is None:
@@ -109,8 +114,10 @@ class EventLoop(
         _check_sizes(sizes)
         if not 0 <= spin <= 1:
             raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
+        if eager_writes is None:
+            eager_writes = _switch("NETLOOP_EAGER_WRITES")
         try:
-            self._set_up({**sizes, "faults": _faults}, spin)
+            self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
         except OSError as error:
             raise explain(error.errno or 0) from error
         super().__init__()
@@ -313,6 +320,14 @@ def _check_sizes(sizes: dict[str, int]) -> None:
     for name, (least, most) in _SIZES.items():
         if not least <= sizes[name] <= most:
             raise ValueError(f"{name} must be from {least} to {most}, not {sizes[name]}")
+
+
+def _switch(variable: str) -> bool:
+    """What a variable of the environment says: 1 is on, 0, nothing or no such variable is off."""
+    value = os.environ.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"{variable} must be 0 or 1, not {value!r}")
+    return value == "1"
 
 
 def _fileno(fd: Any) -> int:

@@ -144,10 +144,12 @@ cdef extern from "nl_token.h" nogil:
         NL_WRITE
         NL_OPTION
         NL_INSTALL
+        NL_COMMAND
         NL_CANCEL
 
     const uint64_t NL_TOKEN_NONE
-    const uint32_t NL_SLOT_LIMIT
+    const uint32_t NL_CALL_SLOT
+    const uint32_t NL_GENERATION_LIMIT
     uint64_t nl_token(uint32_t slot, uint32_t generation, unsigned op, unsigned lane)
     uint32_t nl_token_slot(uint64_t token)
     uint32_t nl_token_generation(uint64_t token)

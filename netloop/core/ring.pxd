@@ -94,6 +94,9 @@ cdef class Ring:
     cdef unsigned fixed_files
     cdef bint files_refused
     cdef uint64_t stale
+    # How many calls were made, for their tokens; and the memory of those that had no answer in time, by token.
+    cdef uint64_t calls
+    cdef dict late_calls
     cdef unsigned most_completions
 
     cdef change_thread(self, Endpoint wake)
@@ -111,12 +114,16 @@ cdef class Ring:
     cdef bint can_install(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
-    cdef int32_t call(self, uint64_t token) except? -1
+    cdef uint64_t new_call(self, unsigned op) noexcept
+    cdef int32_t call(self, uint64_t token, object memory) except? -1
+    cdef int on_late_call(self, uint64_t token, int res) except -1
     cdef bint submit(self) except -1
     cdef bint is_owner(self)
     cdef bint is_idle(self)
     cdef int check_usable(self) except -1
     cdef int drain(self, double seconds) except -1
+    cdef bint owner_has_ended(self) except -1
+    cdef int keep_for_ever(self, list endpoints) except -1
 
 
-cdef uint64_t call_token(unsigned op) noexcept
+cdef uint64_t unawaited_token(unsigned op) noexcept

@@ -13,8 +13,9 @@ import time
 from collections import deque
 
 cimport cython
-from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, ENOMEM
 from posix.time cimport timespec, nanosleep
+from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
 
@@ -22,8 +23,6 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    # Token slot of calls that are answered at once; no endpoint can have it.
-    CALL_SLOT = (1 << 24) - 1
     FILES_MARGIN = 8
     # Memory of a buffer is committed page by page as datagrams fill it, so what large ones need costs small ones
     # nothing.
@@ -31,8 +30,14 @@ cdef enum:
     DATAGRAM_BUFFERS_MAX = 512
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
 
+# How long closing waits for the kernel to let go of all memory.
+cdef double DRAIN_SECONDS = 1.0
+
 # Set-up flags that this kernel was found to accept; asked once per process.
 cdef unsigned accepted_flags = 0
+
+# What the kernel may still write to although its ring is closed.
+cdef list left_in_flight = []
 
 _MESSAGES = {
     errno.EEXIST: "the ring belongs to the thread that first ran this loop, and cannot be used from another one",
@@ -79,9 +84,9 @@ cdef class FaultPlan:
         return self.fault.calls
 
 
-cdef uint64_t call_token(unsigned op) noexcept:
-    """The token of an operation that is submitted and answered within one call."""
-    return nl_token(CALL_SLOT, 1, op, 0)
+cdef uint64_t unawaited_token(unsigned op) noexcept:
+    """The token of an operation whose end nobody waits for: NL_OPTION or NL_CANCEL."""
+    return nl_token(c.NL_CALL_SLOT, 1, op, 0)
 
 
 cdef class Endpoint:
@@ -179,6 +184,7 @@ cdef class Ring:
         self.ring.fd = -1
         c.nl_slots_init(&self.slots)
         self.endpoints = []
+        self.late_calls = {}
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
@@ -410,6 +416,8 @@ cdef class Ring:
             return 0
         slot = c.nl_token_slot(cqe.user_data)
         if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            if slot == c.NL_CALL_SLOT:
+                return self.on_late_call(cqe.user_data, cqe.res)
             return self.drop_stale(op, cqe.flags)
         endpoint = <Endpoint>self.endpoints[slot]
         if not cqe.flags & c.IORING_CQE_F_MORE:
@@ -464,13 +472,32 @@ cdef class Ring:
         self.make_space(1)
         return c.nl_ring_sqe(&self.ring)
 
-    cdef int32_t call(self, uint64_t token) except? -1:
-        """Submit, and return the result of the operation with this token: 0 or more, or -errno."""
+    cdef uint64_t new_call(self, unsigned op) noexcept:
+        """A token for one call(), so that an answer that comes too late is not taken for that of another call."""
+        self.calls += 1
+        return nl_token(c.NL_CALL_SLOT, <uint32_t>(1 + self.calls % (c.NL_GENERATION_LIMIT - 1)), op, 0)
+
+    cdef int32_t call(self, uint64_t token, object memory) except? -1:
+        """Submit, and return the result of the operation with this token: 0 or more, or -errno.
+
+        ``memory`` is the object that holds what the operation reads or writes, or None. It is kept where the kernel has
+        taken the operation and gives no answer now.
+        """
         cdef int32_t result = 0
         cdef int error
         with nogil:
             error = c.nl_ring_call(&self.ring, token, &result)
+        if error == -EAGAIN or error == -ENOMEM:
+            self.late_calls[token] = memory
         return error if error < 0 else result
+
+    cdef int on_late_call(self, uint64_t token, int res) except -1:
+        """A call's operation has completed after all; nobody waits for its answer any more."""
+        self.stale += 1
+        self.late_calls.pop(token, None)
+        if c.nl_token_op(token) == c.NL_INSTALL and res >= 0:
+            close_descriptor(res)
+        return 0
 
     # Buffers and files ------------------------------------------------------------------------------------------
 
@@ -492,8 +519,9 @@ cdef class Ring:
 
         An empty slot is asked for: a kernel that knows the operation says EBADF, one that does not EINVAL.
         """
-        c.nl_prep_install(self.call_sqe(), 0, call_token(c.NL_INSTALL))
-        return self.call(call_token(c.NL_INSTALL)) == -EBADF
+        cdef uint64_t token = self.new_call(c.NL_INSTALL)
+        c.nl_prep_install(self.call_sqe(), 0, token)
+        return self.call(token, None) == -EBADF
 
     # The end ----------------------------------------------------------------------------------------------------
 
@@ -503,7 +531,7 @@ cdef class Ring:
         self.closing = True
         self.dirty.clear()
         self.make_space(1)
-        c.nl_prep_cancel_all(c.nl_ring_sqe(&self.ring), nl_token(CALL_SLOT, 1, c.NL_CANCEL, 0))
+        c.nl_prep_cancel_all(c.nl_ring_sqe(&self.ring), unawaited_token(c.NL_CANCEL))
         while True:
             self.enter(1 if self.in_flight else 0, 50000000)
             self.dispatch()
@@ -516,7 +544,7 @@ cdef class Ring:
             return
         try:
             if self.is_owner():
-                self.drain(1.0)
+                self.drain(DRAIN_SECONDS)
             else:
                 # Only the owner may enter the ring, but what it has brought already may hold descriptors.
                 self.closing = True
@@ -528,6 +556,7 @@ cdef class Ring:
             self.closing = True
             c.nl_ring_close(&self.ring)
             left, self.endpoints = [each for each in self.endpoints if each is not None], []
+            self.keep_for_ever(left)
             for each in left:
                 (<Endpoint>each).attached = False
                 (<Endpoint>each).on_ring_closed()
@@ -535,6 +564,35 @@ cdef class Ring:
             self.streams.starved.clear()
             self.datagrams.starved.clear()
             self.in_flight = 0
+
+    cdef bint owner_has_ended(self) except -1:
+        """Is the thread gone that the ring belongs to? One that Python knows no more is about to go."""
+        if not self.enabled:
+            return True
+        cdef double end = time.monotonic() + DRAIN_SECONDS
+        if any(thread.native_id == self.owner for thread in threading.enumerate()):
+            return False
+        while os.path.exists(f"/proc/self/task/{self.owner}"):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.0001)
+        return True
+
+    cdef int keep_for_ever(self, list endpoints) except -1:
+        """Leak, on purpose, the memory of operations whose end has not come.
+
+        The kernel cancels them by itself, some time after the ring is closed, and may write to it until then. Nobody
+        tells when that is. Of a thread that has ended it has done so before the thread was gone.
+        """
+        cdef Endpoint endpoint
+        if not self.in_flight and not self.late_calls or self.owner_has_ended():
+            return 0
+        for each in endpoints:
+            endpoint = <Endpoint>each
+            if endpoint.in_flight:
+                left_in_flight.append(endpoint)
+        left_in_flight.append((self.streams, self.datagrams, self.late_calls))
+        return 0
 
     def counters(self):
         """What loop.statistics() tells about the ring, as a dictionary of numbers."""

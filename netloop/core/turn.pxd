@@ -22,6 +22,8 @@ cdef class LoopCore:
     cdef Wake wake
     cdef bint blocked
     cdef double spin
+    # Is what is written sent at once, and not with the turn's other submissions?
+    cdef bint eager_writes
     cdef readonly uint64_t turns
     cdef readonly uint64_t wakeups
     cdef public bint _stopping

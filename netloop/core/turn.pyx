@@ -80,6 +80,11 @@ cdef class Wake(Endpoint):
                            <c.uint64_t>-1, self.token(c.NL_READ, 0))
         return 0
 
+    cdef int on_ring_closed(self) except -1:
+        # Its memory may have to outlive the ring; all that the loop refers to need not.
+        self.loop = None
+        return 0
+
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         cdef bytes received
         self.written = False
@@ -107,9 +112,10 @@ cdef class LoopCore:
         self.ready = ReadyQueue()
         self.timers = Timers()
 
-    def _set_up(self, dict options, double spin):
+    def _set_up(self, dict options, double spin, bint eager_writes):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
         self.spin = spin
+        self.eager_writes = eager_writes
         self.ring = Ring(**options)
         self.wake = Wake(self)
         c.nl_heap_settle()

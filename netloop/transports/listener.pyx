@@ -25,7 +25,7 @@ from libc.stdint cimport int32_t
 from netloop.core cimport cext as c
 from netloop.transports.address cimport decode_address
 from netloop.transports.fixed_socket cimport accepted_socket, new_origin
-from netloop.core.ring cimport call_token
+from netloop.core.ring cimport unawaited_token
 from netloop.transports.stream cimport StreamTransport, new_stream
 
 
@@ -171,7 +171,7 @@ cdef class Listener(Endpoint):
         if not file.flag:
             close(file.number)
             return 0
-        c.nl_prep_close(self.ring.call_sqe(), file, call_token(c.NL_OPTION))
+        c.nl_prep_close(self.ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
         c.nl_files_give(&self.ring.files, file.number)
         return 0
 
@@ -183,7 +183,7 @@ cdef class Listener(Endpoint):
         if self.in_flight:
             # An accept in flight holds the socket open, so the cancelling cannot wait for the next flush.
             try:
-                c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, call_token(c.NL_CANCEL))
+                c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, unawaited_token(c.NL_CANCEL))
                 self.ring.enter(0, 0)
                 self.collect()
             except RuntimeError:

@@ -498,7 +498,7 @@ cdef class StreamTransport(SocketTransport):
             # Nobody knows when the loop will run again.
             self.reap_send()
             self.send_now()
-        elif self.outbox.size >= SEND_NOW:
+        elif self.outbox.size >= SEND_NOW or self.loop.eager_writes:
             self.send_now()
         if self.outbox.size > self.high_water:
             self.pause_writing_if_full()
