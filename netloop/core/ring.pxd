@@ -28,6 +28,8 @@ cdef class Endpoint:
     cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_farewell(self) except -1
+    cdef int on_park(self) except -1
+    cdef int on_parked(self, io_uring_cqe *cqe) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_ring_closed(self) except -1
     cdef io_uring_sqe *sqe(self)
@@ -63,6 +65,7 @@ cdef class BufferGroup:
     cdef object starved
 
     cdef int open(self, Ring ring) except -1
+    cdef int move(self, Ring ring, bytearray parked) except -1
     cdef int drop(self, unsigned flags) noexcept
     cdef int starve(self, Endpoint endpoint) except -1
     cdef int feed_starved(self) except -1
@@ -99,7 +102,12 @@ cdef class Ring:
     cdef dict late_calls
     cdef unsigned most_completions
 
-    cdef change_thread(self, Endpoint wake)
+    cdef nl_sys *system(self) noexcept
+    cdef int enable(self) except -1
+    cdef int register_descriptor(self, bint wanted) except -1
+    cdef int set_aside(self) except -1
+    cdef int replace(self) except -1
+    cdef int park_one(self, io_uring_cqe *cqe) except -1
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1

@@ -111,6 +111,14 @@ cdef class Endpoint:
         """Its place in the ready queue has come, for which it has asked; code of the application may run in here."""
         raise NotImplementedError
 
+    cdef int on_park(self) except -1:
+        """The loop has stopped, and may go on in another thread: let go of what only this thread's ring has."""
+        return 0
+
+    cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
+        """A completion is kept until the loop runs again: change it if it names what only this thread's ring has."""
+        return 0
+
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         """An operation has completed after the loop was closed: release what the completion carries."""
         return 0
@@ -146,6 +154,13 @@ cdef class BufferGroup:
             error = c.nl_buffers_open(&self.buffers, &ring.ring, self.number, self.size, self.count, self.count_max)
             if error:
                 raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
+        return 0
+
+    cdef int move(self, Ring ring, bytearray parked) except -1:
+        """Register the memory with a new ring; `parked` says of each buffer whether a completion yet to come has it."""
+        cdef int error = c.nl_buffers_move(&self.buffers, &ring.ring, parked)
+        if error:
+            raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
         return 0
 
     cdef int drop(self, unsigned flags) noexcept:
@@ -195,8 +210,7 @@ cdef class Ring:
         self.completion_entries = max(completion_entries, self.submission_entries)
         self.fixed_files = fixed_files
         c.nl_sys_real(&self.sys)
-        cdef nl_sys *sys = &self.sys if faults is None else &faults.fault.sys
-        cdef int error = c.nl_ring_setup(&self.ring, sys, self.submission_entries, self.completion_entries,
+        cdef int error = c.nl_ring_setup(&self.ring, self.system(), self.submission_entries, self.completion_entries,
                                          accepted_flags)
         if error:
             raise OSError(-error, os.strerror(-error))
@@ -207,6 +221,10 @@ cdef class Ring:
         c.nl_files_close(&self.files)
         c.nl_slots_free(&self.slots)
 
+    cdef nl_sys *system(self) noexcept:
+        """How the ring makes its system calls."""
+        return &self.sys if self.faults is None else &self.faults.fault.sys
+
     # Ownership: threads and processes ---------------------------------------------------------------------------
 
     cdef int check_usable(self) except -1:
@@ -216,33 +234,6 @@ cdef class Ring:
         if self.ring.fd < 0:
             raise RuntimeError("Event loop is closed")
         return 0
-
-    def enter_thread(self, Endpoint wake):
-        """Make the calling thread the ring's submitter; called when the loop starts to run.
-
-        ``wake`` is the loop's own endpoint, which starts its operation anew wherever it finds none in flight.
-
-        Raises RuntimeError after a fork, and when another thread started operations that are still in flight.
-        """
-        self.check_usable()
-        cdef unsigned long me = threading.get_native_id()
-        cdef int error
-        if not self.enabled:
-            error = c.nl_ring_enable(&self.ring)
-            if error:
-                raise OSError(-error, "cannot enable the ring: " + os.strerror(-error))
-            self.enabled = True
-            self.owner = me
-        elif self.owner != me and self.ring.setup_flags & c.IORING_SETUP_SINGLE_ISSUER:
-            self.change_thread(wake)
-        self.running = PyThread_get_thread_ident()
-        c.nl_ring_register_fd(&self.ring)
-
-    def leave_thread(self):
-        """Undo what enter_thread registered with the calling thread."""
-        self.running = 0
-        if not self.abandoned:
-            c.nl_ring_unregister_fd(&self.ring)
 
     cdef bint is_owner(self):
         """Is the calling thread the one that the kernel lets use this ring?
@@ -258,32 +249,44 @@ cdef class Ring:
         """Does the loop not run, and may the calling thread use the ring all the same?"""
         return not self.running and self.ring.fd >= 0 and not self.abandoned and self.is_owner()
 
-    cdef change_thread(self, Endpoint wake):
-        """Replace the ring by one that the calling thread may use.
+    cdef int enable(self) except -1:
+        """Make the calling thread the ring's only submitter."""
+        cdef int error = c.nl_ring_enable(&self.ring)
+        if error:
+            raise OSError(-error, "cannot enable the ring: " + os.strerror(-error))
+        self.enabled = True
+        return 0
 
-        The kernel binds a single-issuer ring to one thread for good, and operations cannot be moved between rings.
-        """
-        cdef int others = self.in_flight - wake.in_flight
-        if others or c.nl_files_used(&self.files):
-            raise RuntimeError(
-                f"this event loop has {others} operations in flight that were started by another thread; "
-                "the kernel lets only that thread go on with them. Close its connections and servers there first")
-        cdef nl_ring fresh
-        cdef nl_sys *sys = &self.sys if self.faults is None else &self.faults.fault.sys
-        cdef int error = c.nl_ring_setup(&fresh, sys, self.submission_entries, self.completion_entries,
-                                         accepted_flags)
+    cdef int register_descriptor(self, bint wanted) except -1:
+        """Use the ring through the calling thread's registered descriptors, or stop doing so."""
+        if wanted:
+            c.nl_ring_register_fd(&self.ring)
+        else:
+            c.nl_ring_unregister_fd(&self.ring)
+        return 0
+
+    cdef int set_aside(self) except -1:
+        """Move the completions that are there to memory of our own, where they can be looked at and handed over."""
+        if c.nl_ring_set_aside(&self.ring):
+            raise MemoryError("no memory to keep what has completed")
+        return 0
+
+    cdef int replace(self) except -1:
+        """Take a new ring, not enabled yet, in the place of this one; what is set aside goes along."""
+        cdef c.nl_ring fresh
+        cdef int error = c.nl_ring_setup(&fresh, self.system(), self.submission_entries, self.completion_entries,
+                                         self.ring.setup_flags)
         if error:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
         fresh.counters = self.ring.counters
+        fresh.aside, self.ring.aside = self.ring.aside, NULL
+        fresh.aside_next, fresh.aside_end = self.ring.aside_next, self.ring.aside_end
         c.nl_ring_close(&self.ring)
-        c.nl_buffers_close(&self.streams.buffers)
-        c.nl_buffers_close(&self.datagrams.buffers)
         c.nl_files_close(&self.files)
         self.files_refused = False
         self.ring = fresh
-        self.in_flight = wake.in_flight = 0
         self.enabled = False
-        self.enter_thread(wake)
+        return 0
 
     def abandon(self):
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
@@ -448,6 +451,13 @@ cdef class Ring:
                 copy = cqe[0]
                 cqe.user_data = c.NL_TOKEN_NONE
                 self.dispatch_one(&copy)
+
+    cdef int park_one(self, c.io_uring_cqe *cqe) except -1:
+        """Tell a completion's owner that it is kept for later, perhaps for another ring."""
+        cdef uint32_t slot = c.nl_token_slot(cqe.user_data)
+        if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            return 0
+        return (<Endpoint>self.endpoints[slot]).on_parked(cqe)
 
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
         self.stale += 1

@@ -15,6 +15,7 @@ from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
 from netloop.core cimport cext as c
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_timer
+from netloop.core.threads cimport enter_thread, leave_thread
 
 
 cdef extern from "Python.h":
@@ -94,7 +95,7 @@ cdef class Wake(Endpoint):
             for number in received:
                 if number:
                     self.loop._handle_signal(number)
-        elif res != -EINTR and res != -EAGAIN:
+        elif res != -EINTR and res != -EAGAIN and res != -c.ECANCELED:
             self.loop.call_exception_handler({
                 "message": "the pipe that wakes the event loop cannot be read; was its descriptor closed?",
                 "exception": OSError(-res, os.strerror(-res)),
@@ -338,13 +339,13 @@ cdef class LoopCore:
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
     def _enter_thread(self):
-        self.ring.enter_thread(self.wake)
+        enter_thread(self.ring, self.wake)
         # With a ring that was replaced, the wake-up that was under way is gone too.
         self.wake.written = False
         self.wake.mark_dirty()
 
     def _leave_thread(self):
-        self.ring.leave_thread()
+        leave_thread(self.ring, self.wake)
 
     def _wakeup_fd(self):
         """Where signal.set_wakeup_fd() is to write."""

@@ -531,7 +531,7 @@ cdef class StreamTransport(SocketTransport):
             outbox_advance(&self.outbox, res)
         if self.state >= NL_CANCELLING:
             return self.discard()
-        if res < 0 and res != -EAGAIN and res != -EINTR:
+        if res < 0 and res != -EAGAIN and res != -EINTR and res != -c.ECANCELED:
             return self.fail(os_error(res), "Fatal write error on socket transport")
         if self.outbox.size or self.state == NL_HALF_CLOSED:
             self.mark_dirty()
