@@ -77,7 +77,8 @@ cdef class Operation(Endpoint):
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        if (res == -EAGAIN or res == -EINTR) and self.state == WAITING:
+        if self.state == WAITING and (res == -EAGAIN or res == -EINTR or res == -c.ECANCELED):
+            # Nobody but a loop that stops cancels what somebody waits for; it is begun anew when the loop runs again.
             return self.mark_dirty()
         return self.settle(res, flags)
 

@@ -204,6 +204,9 @@ cdef class BufferOperation(SocketOperation):
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         return self.release()
 
+    cdef int on_ring_closed(self) except -1:
+        return 0 if self.in_flight else self.release()
+
 
 @cython.no_gc_clear
 cdef class Message(BufferOperation):
