@@ -88,7 +88,9 @@ cdef class Ring:
     cdef int in_flight
     # How many endpoints' end is near.
     cdef int endings
+    # The kernel's number of the thread that may submit, and how many times the loop has stopped in it.
     cdef unsigned long owner
+    cdef unsigned stops
     cdef unsigned long running
     cdef bint enabled
     cdef bint abandoned

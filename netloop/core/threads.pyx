@@ -8,8 +8,9 @@ flight: everything is cancelled, and every connection has a descriptor. What had
 ring's completions, in their order. The same thread goes on with them; for another one they, and the receive buffers
 that they name, are handed to a new ring.
 
-Parking costs a loop that stops and runs again 1 µs for each operation that it cancels and arms anew; a loop that has
-none in flight but its own wake-up is not parked.
+Parking costs a loop that stops and runs again 1 µs for each operation that it cancels and arms anew: run_until_complete()
+of nothing took 10 µs, with a server in the loop 26. So a loop that one thread has stopped many times, as a program does
+that lets it run for a moment now and then, is parked no more: it has shown that it stays, and is refused elsewhere.
 """
 
 import threading
@@ -24,6 +25,11 @@ cdef extern from "Python.h":
 
 # How long stopping waits for what is cancelled, in seconds. Only what blocks a worker thread of the kernel's takes long.
 cdef double PARK_SECONDS = 0.1
+
+
+cdef enum:
+    # How many stops in one thread a loop is parked at.
+    PARKED_STOPS = 64
 
 
 cdef int enter_thread(Ring ring, Endpoint wake) except -1:
@@ -50,7 +56,8 @@ cdef int leave_thread(Ring ring, Endpoint wake) except -1:
         ring.running = 0
         return 0
     try:
-        if ring.in_flight > wake.in_flight:
+        ring.stops += 1
+        if ring.in_flight > wake.in_flight and ring.stops <= PARKED_STOPS:
             park(ring)
     except OSError:
         pass  # the next turn's enter meets the error again
@@ -110,6 +117,7 @@ cdef int change_thread(Ring ring, Endpoint wake) except -1:
             f"{c.nl_files_used(&ring.files)} connections without a descriptor; the kernel lets only that thread go on "
             "with them. Close them there first")
     ring.replace()
+    ring.stops = 0
     ring.in_flight -= wake.in_flight
     wake.in_flight = 0
     move_buffers(ring, ring.streams)
