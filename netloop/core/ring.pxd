@@ -116,7 +116,7 @@ cdef class Ring:
     cdef bint is_owner(self)
     cdef bint is_idle(self)
     cdef int check_usable(self) except -1
-    cdef int drain(self, double seconds) except -1
+    cdef int cancel_all(self, double seconds) except -1
 
 
 cdef uint64_t call_token(unsigned op) noexcept

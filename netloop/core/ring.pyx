@@ -497,7 +497,7 @@ cdef class Ring:
 
     # The end ----------------------------------------------------------------------------------------------------
 
-    cdef int drain(self, double seconds) except -1:
+    cdef int cancel_all(self, double seconds) except -1:
         """Cancel everything and wait until the kernel has let go of all memory, or the time is over."""
         cdef double end = time.monotonic() + seconds
         self.closing = True
@@ -516,7 +516,7 @@ cdef class Ring:
             return
         try:
             if self.is_owner():
-                self.drain(1.0)
+                self.cancel_all(1.0)
             else:
                 # Only the owner may enter the ring, but what it has brought already may hold descriptors.
                 self.closing = True
