@@ -3,7 +3,7 @@
 
 What the transport wants (to receive, to send) is kept in its fields. on_flush() compares that with what is in flight
 and writes the submissions that make up the difference; on_completion() takes in what has happened. Methods of the
-application only change the fields and mark the transport dirty.
+application change the fields and mark the transport dirty; only a large outbox is sent without waiting for the flush.
 
 There are two ways to receive. Mostly one multishot receive takes buffers of the group that all connections share, and
 what arrived is copied out of them. A connection that keeps filling such buffers is told by a poll that there is data,
