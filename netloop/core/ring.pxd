@@ -131,7 +131,7 @@ cdef class Ring:
     cdef bint is_owner(self)
     cdef bint is_idle(self)
     cdef int check_usable(self) except -1
-    cdef int drain(self, double seconds) except -1
+    cdef int cancel_all(self, double seconds) except -1
     cdef bint owner_has_ended(self) except -1
     cdef int keep_for_ever(self, list endpoints) except -1
 

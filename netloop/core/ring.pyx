@@ -31,7 +31,7 @@ cdef enum:
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
 
 # How long closing waits for the kernel to let go of all memory.
-cdef double DRAIN_SECONDS = 1.0
+cdef double CLOSE_SECONDS = 1.0
 
 # Set-up flags that this kernel was found to accept; asked once per process.
 cdef unsigned accepted_flags = 0
@@ -535,7 +535,7 @@ cdef class Ring:
 
     # The end ----------------------------------------------------------------------------------------------------
 
-    cdef int drain(self, double seconds) except -1:
+    cdef int cancel_all(self, double seconds) except -1:
         """Cancel everything and wait until the kernel has let go of all memory, or the time is over."""
         cdef double end = time.monotonic() + seconds
         self.closing = True
@@ -554,7 +554,7 @@ cdef class Ring:
             return
         try:
             if self.is_owner():
-                self.drain(DRAIN_SECONDS)
+                self.cancel_all(CLOSE_SECONDS)
             else:
                 # Only the owner may enter the ring, but what it has brought already may hold descriptors.
                 self.closing = True
@@ -579,7 +579,7 @@ cdef class Ring:
         """Is the thread gone that the ring belongs to? One that Python knows no more is about to go."""
         if not self.enabled:
             return True
-        cdef double end = time.monotonic() + DRAIN_SECONDS
+        cdef double end = time.monotonic() + CLOSE_SECONDS
         if any(thread.native_id == self.owner for thread in threading.enumerate()):
             return False
         while os.path.exists(f"/proc/self/task/{self.owner}"):

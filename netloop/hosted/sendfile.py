@@ -1,7 +1,8 @@
-"""loop.sendfile() and loop.sock_sendfile() over the ring: file reads and sends that overlap.
+"""loop.sendfile() and loop.sock_sendfile(): by sendfile(2), or over the ring with file reads and sends that overlap.
 
-The next part is read while the last one is being sent. A part in the page cache is read in the system call that submits
-the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
+A large file goes from a transport's socket by sendfile(2), which copies nothing; the ring tells when there is room.
+Else the next part is read while the last one is being sent. A part in the page cache is read in the system call that
+submits the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
 
 Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leaves ends the transfer at once.
 

@@ -100,7 +100,7 @@ cdef class Listener(Endpoint):
             if not self.stopped:
                 self.mark_dirty()
             else:
-                self.leave_if_done()
+                self.retire_if_done()
         return 0
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
@@ -189,7 +189,7 @@ cdef class Listener(Endpoint):
             except RuntimeError:
                 # Not the loop's thread: the ring's own end will cancel them.
                 return
-        self.leave_if_done()
+        self.retire_if_done()
 
     cdef int collect(self) except -1:
         """Take in the ends of the accepts, so that the listener is gone although no turn may follow."""
@@ -200,7 +200,7 @@ cdef class Listener(Endpoint):
                 self.on_completion(c.NL_ACCEPT, lane, result, 0)
         return 0
 
-    cdef int leave_if_done(self) except -1:
+    cdef int retire_if_done(self) except -1:
         if not self.in_flight:
             self.ring.detach(self)
             self.protocol_factory = self.server = None
