@@ -8,9 +8,9 @@ flight: everything is cancelled, and every connection has a descriptor. What had
 ring's completions, in their order. The same thread goes on with them; for another one they, and the receive buffers
 that they name, are handed to a new ring.
 
-Parking costs a loop that stops and runs again 1 µs for each operation that it cancels and arms anew: run_until_complete()
-of nothing took 10 µs, with a server in the loop 26. So a loop that one thread has stopped many times, as a program does
-that lets it run for a moment now and then, is parked no more: it has shown that it stays, and is refused elsewhere.
+Parking costs a loop that stops and runs again 1 µs for each operation that it cancels and arms anew: a call of
+run_until_complete() took 10 µs, with a server in the loop 26. So a loop that one thread has stopped many times, as a
+program does that lets it run for a moment now and then, is parked no more: it stays there, and is refused elsewhere.
 """
 
 import threading
@@ -23,7 +23,7 @@ from netloop.core.ring cimport BufferGroup, Endpoint, Ring, unawaited_token
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
-# How long stopping waits for what is cancelled, in seconds. Only what blocks a worker thread of the kernel's takes long.
+# How long stopping waits for what is cancelled, in seconds. Only what blocks a worker of the kernel's takes long.
 cdef double PARK_SECONDS = 0.1
 
 
