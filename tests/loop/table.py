@@ -1,9 +1,9 @@
-"""The table of differences in README.md: written from differences.py, after the tests have shown that it is true.
+"""The table in DIFFERENCES.md: written from differences.py, after the tests have shown that it is true.
 
 `python -m loop.table` (in the folder tests) runs tests/loop on all three loops. What is expected to fail must fail,
 which the suite asserts of itself; what is skipped there, because it would hang or end the process, is tried here in a
-process of its own, and must not pass. Only then the table is written. tests/unit/test_differences.py compares the
-table in README.md with differences.py, so that neither changes without the other.
+process of its own, and must not pass. Only then the table is written. tests/unit/test_differences.py compares it with
+differences.py, so that neither changes without the other.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from .differences import DIFFERENCES, Difference
 
-__all__ = ["BEGIN", "END", "LOOPS", "README", "VERSION", "render", "rows", "table_of"]
+__all__ = ["BEGIN", "DOCUMENT", "END", "LOOPS", "VERSION", "render", "rows", "table_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+DOCUMENT = Path(__file__).with_name("DIFFERENCES.md")
 BEGIN, END = "<!-- differences: begin -->", "<!-- differences: end -->"
 LOOPS = ("asyncio", "uvloop", "netloop")
 # Differences depend on the version of Python; the table tells of this one.
@@ -159,7 +159,7 @@ def tried() -> list[str]:
 
 def main() -> int:
     """Prove the differences and write the table; 1 if they do not hold."""
-    parser = argparse.ArgumentParser(prog="python -m loop.table", description="Write README's table of differences.")
+    parser = argparse.ArgumentParser(prog="python -m loop.table", description="Write DIFFERENCES.md's table.")
     parser.add_argument("--unproved", action="store_true", help="write the table without running anything")
     options = parser.parse_args()
     if sys.version_info[:2] != VERSION:
@@ -170,7 +170,7 @@ def main() -> int:
         if stale := tried():
             print("these pass, against what differences.py says:", *stale, sep="\n", file=sys.stderr)
             return 1
-    README.write_text(with_table(README.read_text(), render(rows(DIFFERENCES))))
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(), render(rows(DIFFERENCES))))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The list of what each loop does otherwise, and the table in README.md that is written from it."""
+"""The list of what each loop does otherwise, and the table in tests/loop/DIFFERENCES.md that is written from it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from loop.differences import DIFFERENCES, Difference
-from loop.table import README, VERSION, render, rows, table_of, with_table
+from loop.table import DOCUMENT, VERSION, render, rows, table_of, with_table
 
 TESTS = Path(__file__).resolve().parents[1] / "loop"
 
 
 @pytest.mark.skipif(sys.version_info[:2] != VERSION, reason="the table tells of another version of Python")
-def test_the_table_in_the_readme_is_that_of_the_list() -> None:
-    assert table_of(README.read_text()) == render(rows(DIFFERENCES)), "run `cd tests && python -m loop.table`"
+def test_the_table_is_that_of_the_list() -> None:
+    assert table_of(DOCUMENT.read_text()) == render(rows(DIFFERENCES)), "run `cd tests && python -m loop.table`"
 
 
 @pytest.mark.parametrize("test", sorted({test for table in DIFFERENCES.values() for test in table}))
