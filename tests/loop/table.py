@@ -130,9 +130,14 @@ def pytest_run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+def suite(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run tests/loop on the loops that each file is for. Named on the command line, they would hold for every file."""
+    return pytest_run(*options, "tests/loop")
+
+
 def suite_holds() -> bool:
     """Run tests/loop on all loops; what is expected to fail and passes is a failure."""
-    done = pytest_run(f"--loops={','.join(LOOPS)}", "tests/loop")
+    done = suite()
     if done.returncode:
         print(done.stdout[-8000:], done.stderr[-2000:], file=sys.stderr)
     return not done.returncode
@@ -140,7 +145,7 @@ def suite_holds() -> bool:
 
 def skipped_tests() -> list[str]:
     """The identifiers of all tests that are skipped because of an entry in differences.py."""
-    done = pytest_run(f"--loops={','.join(LOOPS)}", "--try-skipped", "--collect-only", "tests/loop")
+    done = suite("--try-skipped", "--collect-only")
     return [line for line in done.stdout.splitlines() if re.match(r"tests/loop/\w+\.py::", line)]
 
 

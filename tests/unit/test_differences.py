@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from loop.differences import DIFFERENCES, Difference
-from loop.table import DOCUMENT, VERSION, render, rows, table_of, with_table
+from loop.table import DOCUMENT, VERSION, render, rows, suite, table_of, with_table
 
 TESTS = Path(__file__).resolve().parents[1] / "loop"
 
@@ -45,3 +45,12 @@ def test_a_table_is_put_between_its_marks() -> None:
     assert with_table(text, "new\n") == text.replace("old", "new")
     with pytest.raises(ValueError, match="no table"):
         with_table("no marks", "new\n")
+
+
+def test_the_proof_runs_each_test_on_the_loops_it_is_for() -> None:
+    found = suite("--collect-only", "-k", "test_bad_input or test_write").stdout
+    loops = {
+        name: set(re.findall(rf"/{name}\.py::\w+\[(asyncio|uvloop|netloop)", found))
+        for name in ("test_bad_input", "test_write")
+    }
+    assert loops == {"test_bad_input": {"asyncio", "netloop"}, "test_write": {"asyncio", "uvloop", "netloop"}}
