@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from loop import table as proof
 from loop.differences import DIFFERENCES, Difference
 from loop.table import DOCUMENT, VERSION, render, rows, suite, table_of, with_table
 
@@ -54,3 +55,21 @@ def test_the_proof_runs_each_test_on_the_loops_it_is_for() -> None:
         for name in ("test_bad_input", "test_write")
     }
     assert loops == {"test_bad_input": {"asyncio", "netloop"}, "test_write": {"asyncio", "uvloop", "netloop"}}
+
+
+def test_an_entry_is_proved_by_one_of_its_tests_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of its parameters may pass, and one that depends on a race may fail only when it is tried again."""
+    entry, exact = "test_cancelling::test_x", "test_cancelling::test_x[call(1 - 2)]"
+    monkeypatch.setitem(DIFFERENCES, "uvloop", {entry: Difference("slow"), exact: Difference("slower")})
+    folder = "tests/loop/test_cancelling.py::"
+    tests = [f"{folder}test_x[{parameters}]" for parameters in ("a-uvloop", "uvloop-b", "uvloop-call(1 - 2)")]
+    assert [proof.entry_of(test) for test in tests] == [("uvloop", entry), ("uvloop", entry), ("uvloop", exact)]
+    tries: list[str] = []
+
+    def passes(test: str) -> bool:
+        tries.append(test)
+        return test != tests[1] or tries.count(test) < 2
+
+    monkeypatch.setattr(proof, "passes", passes)
+    assert proof.tried(tests) == {("uvloop", exact)}
+    assert [tries.count(test) for test in tests] == [2, 2, proof.TRIES]
