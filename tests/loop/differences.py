@@ -355,6 +355,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_closing::test_a_write_after_close_is_dropped_when_all_was_sent": fails(
             "what was written in the same turn is still to be sent, so it goes out too"
         ),
+        "test_write::test_what_is_written_has_left_when_write_returns[5]": fails(
+            "less than 64 KiB is kept until the end of the turn; a process that ends before that loses it"
+        ),
         "test_log_lines::test_a_connections_life[(setattr(protocol, 'connection_lost', broken), t.close(), "
         "await asyncio.sleep(0.05))-plain]": fails(NAMES_THE_METHOD),
         "test_log_lines::test_a_connections_life[(setattr(protocol, 'connection_lost', broken), t.close(), "
