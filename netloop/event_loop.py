@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import resource
 import signal
 import socket
-import stat
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
 from netloop.core.ring import FaultPlan
@@ -23,8 +20,8 @@ from netloop.hosted.sockets import SocketOperations
 from netloop.hosted.subprocesses import Subprocesses
 from netloop.hosted.tls import TLSProtocol
 from netloop.hosted.unix import UnixSockets
+from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
-from netloop.operations.watch import Watch
 from netloop.setup.unavailable import explain
 from netloop.statistics import Statistics
 from netloop.transports.datagram import make_datagram
@@ -57,6 +54,7 @@ _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 class EventLoop(
     SignalHandlers,
+    Watchers,
     SocketOperations,
     SendFile,
     UnixSockets,
@@ -122,14 +120,13 @@ class EventLoop(
             raise explain(error.errno or 0) from error
         super().__init__()
         self._listeners: dict[int, Listener] = {}
-        self._watches: dict[int, Watch] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._socket_calls = SocketCalls(self, self._transports)
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""
-        return Statistics(**self._counters(), watchers=len(self._watches))
+        return Statistics(**self._counters(), watchers=self._watcher_count())
 
     # Running and closing ----------------------------------------------------------------------------------------
 
@@ -158,8 +155,8 @@ class EventLoop(
         self._remove_all_signal_handlers()
         super().close()
         self._listeners.clear()
-        self._watches.clear()
         self._close_ring()
+        self._close_watchers()
         self._socket_calls.close()
         self._forget_children()
 
@@ -248,55 +245,6 @@ class EventLoop(
         sock.close()
         self._remove_file(sock)
 
-    # Watchers ---------------------------------------------------------------------------------------------------
-
-    def add_reader(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Call ``callback(*args)`` whenever ``fd`` can be read; see asyncio.loop.add_reader."""
-        self._watch(fd).set_reader(callback, args)
-
-    def add_writer(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Call ``callback(*args)`` whenever ``fd`` can be written; see asyncio.loop.add_writer."""
-        self._watch(fd).set_writer(callback, args)
-
-    def remove_reader(self, fd: Any) -> bool:
-        """Stop watching for reading; says whether there was a watcher."""
-        watch = self._find_watch(fd)
-        return watch is not None and self._unwatch(watch, watch.clear_reader())
-
-    def remove_writer(self, fd: Any) -> bool:
-        """Stop watching for writing; says whether there was a watcher."""
-        watch = self._find_watch(fd)
-        return watch is not None and self._unwatch(watch, watch.clear_writer())
-
-    def _watch(self, fd: Any) -> Watch:
-        self._check_closed()
-        number = _fileno(fd)
-        watch = self._watches.get(number)
-        self._check_no_transport(number, fd)
-        if watch is None:
-            if stat.S_ISREG(os.fstat(number).st_mode):
-                raise PermissionError(errno.EPERM, f"file descriptor {number} is a regular file, always ready")
-            watch = self._watches[number] = Watch(self, number)
-        return watch
-
-    def _find_watch(self, fd: Any) -> Watch | None:
-        if self.is_closed():
-            return None
-        number = _fileno(fd)
-        self._check_no_transport(number, fd)
-        return self._watches.get(number)
-
-    def _check_no_transport(self, number: int, fd: Any = None) -> None:
-        """A transport's descriptor is the transport's: a second reader would take its data."""
-        transport = self._transports.get(number)
-        if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {number if fd is None else fd!r} is used by transport {transport!r}")
-
-    def _unwatch(self, watch: Watch, removed: bool) -> bool:
-        if watch.idle:
-            self._watches.pop(watch.fd, None)
-        return removed
-
     # Names ------------------------------------------------------------------------------------------------------
 
     async def getaddrinfo(
@@ -328,19 +276,6 @@ def _switch(variable: str) -> bool:
     if value not in ("", "0", "1"):
         raise ValueError(f"{variable} must be 0 or 1, not {value!r}")
     return value == "1"
-
-
-def _fileno(fd: Any) -> int:
-    if isinstance(fd, int):
-        number = fd
-    else:
-        try:
-            number = int(fd.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fd!r}") from None
-    if number < 0:
-        raise ValueError(f"Invalid file descriptor: {number}")
-    return number
 
 
 def _is_numeric(host: Any, port: Any) -> bool:

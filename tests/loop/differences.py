@@ -46,6 +46,7 @@ NOT_RESTORED = "the handlers of removed signals are not restored"
 RETURNS_NONE = "remove_reader and remove_writer return None"
 NO_ROOM_IS_PROGRESS = "a full backlog is taken for a connection in progress"
 NO_ROOM_IS_AN_ERROR = "a full backlog is an error"
+OLD_WATCH = "the next owner of a number that was closed while it was watched cannot be watched"
 NO_ABSTRACT_NAMES = "it cannot connect to an abstract name"
 DATA_FIRST = "data may be delivered before the call that connects has returned"
 RUNS_ON = "a writer that does not ask is not paused when the connection is lost, and runs on"
@@ -70,8 +71,7 @@ NOT_TOLD_OF_END = "the protocol is not told of the end of a connection whose han
 # Where netloop departs from asyncio on purpose.
 NAMED_AT_ONCE = "a time that is no number is refused when it is given, not when timers are compared"
 NAMES_THE_METHOD = "the error handler is told of connection_lost(), with transport and protocol"
-NAMES_THE_FILE = "the error says that it is a regular file"
-NAMES_THE_PATH = "the error names the path"
+NAMES_THE_FILE = "the error says why it cannot be watched"
 NO_ASSERTION = "a wrong type is a TypeError that says so, not a failed assertion"
 NO_ITERABLE = "what writelines() cannot take is told in other words"
 NO_SUCH_METHOD = "a transport does not have the methods of another kind"
@@ -100,6 +100,12 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_sockets::test_two_readers_of_one_socket": skipped(ONE_READER),
         "test_socket_errors::test_a_socket_closed_before_the_operation_has_begun": skipped(CLOSED_UNSEEN),
         "test_socket_errors::test_closing_a_socket_while_it_receives": skipped(CLOSED_UNSEEN),
+        "test_socket_errors::test_a_blocking_socket_does_not_block_the_loop": skipped("it does"),
+        "test_closed_watchers::test_the_next_owner_of_a_number_may_be_watched": skipped(OLD_WATCH),
+        "test_closed_watchers::test_a_number_that_was_closed_cannot_be_watched_anew": fails("it is without effect"),
+        "test_closed_watchers::test_reader_and_writer_of_a_socket_that_was_closed_can_be_removed": fails(
+            "removing the first of the two fails"
+        ),
         "test_cancelling::test_a_receive_inside_others": skipped(LOST_WHEN_CANCELLED),
         "test_cancelling_connections::test_create_connection_with_happy_eyeballs": skipped(LOST_SOCKETS),
         "test_cancelling_connections::test_create_connection_where_refusals_start_the_next": skipped(LOST_SOCKETS),
@@ -242,6 +248,14 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_watchers::test_reader_and_writer_on_one_descriptor": fails(RETURNS_NONE),
         "test_watchers::test_removing_what_is_not_there": fails(RETURNS_NONE),
         "test_watchers::test_descriptor_numbers_and_objects_are_the_same": fails(RETURNS_NONE),
+        "test_watchers::test_what_takes_the_place_of_a_callback_that_is_due_waits_for_the_next_event": fails(
+            "it is called for the same event"
+        ),
+        "test_closed_watchers::test_the_next_owner_of_a_number_may_be_watched": skipped(OLD_WATCH),
+        "test_closed_watchers::test_a_number_that_was_closed_cannot_be_watched_anew": skipped("the process is aborted"),
+        "test_closed_watchers::test_the_peer_of_a_watched_socket_sees_it_closed": skipped(
+            "a socket stays open while it is watched"
+        ),
         "test_order::test_who_connects_has_the_transport_before_the_first_data": fails(DATA_FIRST),
         "test_order::test_who_opens_a_pipe_has_the_transport_before_the_first_data": fails(DATA_FIRST),
         "test_unix::test_clients_that_have_names[path-ended]": fails(NO_NAMES_AFTER_THE_END),
@@ -340,14 +354,6 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_bad_input::test_while_the_loop_runs[loop.call_at('1', print)]": fails(NAMED_AT_ONCE),
         "test_bad_input::test_while_the_loop_runs[loop.add_reader(binary, print)]": fails(NAMES_THE_FILE),
         "test_bad_input::test_while_the_loop_runs[loop.add_writer(binary, print)]": fails(NAMES_THE_FILE),
-        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path)]": fails(NAMES_THE_PATH),
-        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, 'with\\\\0zero')]": fails(
-            NAMES_THE_PATH
-        ),
-        "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, '')]": fails(NAMES_THE_PATH),
-        "test_bad_connections::test_unix_sockets[asyncio.open_unix_connection(path)]": fails(NAMES_THE_PATH),
-        "test_bad_connections::test_datagram_endpoints[loop.create_datagram_endpoint(DatagramProtocol, "
-        "remote_addr=path, family=socket.AF_UNIX)]": fails(NAMES_THE_PATH),
         "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path, "
         "server_hostname=1)]": fails(NO_ASSERTION),
         "test_bad_connections::test_unix_sockets[loop.create_unix_connection(Protocol, path, ssl=client_tls, "

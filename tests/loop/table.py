@@ -41,6 +41,7 @@ SUBJECTS = {
     "test_bad_input": BAD_INPUT,
     "test_bad_transport_calls": BAD_INPUT,
     "test_client": "create_connection",
+    "test_closed_watchers": "add_reader, add_writer",
     "test_datagram": "datagrams",
     "test_end_of_run": "closing",
     "test_log_lines": REPORTS,

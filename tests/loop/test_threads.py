@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
 import threading
 import time
 
@@ -245,3 +246,17 @@ def test_threads_that_go_on_calling_while_the_loop_closes_get_an_error(new_loop)
     loop.close()
     thread.join()
     assert outcome and "closed" in outcome[0]
+
+
+def test_a_loop_that_watches_runs_in_one_thread_after_another(loop):
+    """The watcher stays over the runs, and notices what comes in each."""
+    near, far = socket.socketpair()
+    with near, far:
+        seen = []
+        loop.add_reader(near, lambda: (seen.append(near.recv(10)), loop.stop()))
+        for number in range(6):
+            run = loop.run_forever
+            loop.call_later(0.005, far.send, b"%d" % number)
+            run() if number % 2 else in_thread(run)
+        loop.remove_reader(near)
+        assert seen == [b"%d" % number for number in range(6)]
