@@ -439,6 +439,11 @@ if sys.version_info >= (3, 13):
     ):
         DIFFERENCES["uvloop"][f"test_tasks::{test}"] = skipped("the factory is handed an argument it does not take")
 
+if sys.version_info >= (3, 15):
+    DIFFERENCES["uvloop"]["test_context::test_the_context_of_a_server_that_starts_later"] = fails(
+        "connections run in the context of start_serving()"
+    )
+
 
 def difference_of(loop_name: str, module: str, function: str, test: str) -> Difference | None:
     """The entry for a test, looked up with its parameters first; ``test`` is the name with its parameters."""
