@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import resource
 import signal
@@ -170,10 +171,11 @@ class EventLoop(
         *,
         extra: dict[str, Any] | None = None,
         server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return make_stream(self, sock, protocol, waiter, extra, server)
+        return make_stream(self, sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(
         self,
@@ -196,10 +198,11 @@ class EventLoop(
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
         **timeouts: Any,
     ) -> asyncio.Transport:
         tls = TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport
 
     def _make_read_pipe_transport(
@@ -221,11 +224,12 @@ class EventLoop(
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         if sslcontext is not None:
             timeouts = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
             protocol_factory = self._tls_factory(protocol_factory, sslcontext, timeouts)
-        self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog)
+        self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog, context)
 
     def _tls_factory(self, protocol_factory: Any, sslcontext: Any, timeouts: dict[str, Any]) -> Any:
         """A factory of protocols that speak TLS below the application's own."""

@@ -14,7 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
 from netloop.core cimport cext as c
-from netloop.core.scheduler cimport TimerHandle, new_handle, new_timer
+from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
 from netloop.core.threads cimport enter_thread, leave_thread
 
 
@@ -157,7 +157,7 @@ cdef class LoopCore:
         The interpreter lock makes the ready queue itself the inbox; only a loop that waits in the kernel is woken.
         """
         self.check_call(callback, "call_soon_threadsafe", False)
-        cdef Handle handle = new_handle(callback, args, self, context, self._debug)
+        cdef Handle handle = new_threadsafe_handle(callback, args, self, context, self._debug)
         self.ready.push(handle)
         if self.blocked and not self.wake.written:
             self.wake.write()

@@ -45,7 +45,7 @@ cdef double REST = 1.0
 cdef class Listener(Endpoint):
     """One listening socket and the accepts armed on it."""
 
-    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog):
+    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog, context=None):
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
@@ -53,7 +53,8 @@ cdef class Listener(Endpoint):
         self.file = c.nl_descriptor(sock.fileno())
         self.first_wait = c.NL_ACCEPT_POLL_FIRST
         self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
-        self.context = PyContext_CopyCurrent()
+        # Each connection gets a copy of its own.
+        self.context = PyContext_CopyCurrent() if context is None else context
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)

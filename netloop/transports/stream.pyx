@@ -605,10 +605,15 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
     return transport
 
 
-def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
-    """A transport over a connected socket object, which it owns from now on; it starts in the next turn."""
-    cdef StreamTransport transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol,
-                                                PyContext_CopyCurrent(), server, names_of(sock, extra))
+def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server, context=None):
+    """A transport over a connected socket object, which it owns from now on; it starts in the next turn.
+
+    The protocol is called in `context`, by default a copy of the current one.
+    """
+    cdef StreamTransport transport
+    if context is None:
+        context = PyContext_CopyCurrent()
+    transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol, context, server, names_of(sock, extra))
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import socket
+import sys
 import threading
 import time
 
@@ -78,6 +79,35 @@ async def test_a_threadsafe_callback_can_be_cancelled(loop):
     handle.cancel()
     await eventually(lambda: seen)
     assert seen == ["kept"]
+
+
+from_314 = pytest.mark.skipif(sys.version_info < (3, 14), reason="cancelling waits from Python 3.14 on")
+
+
+@from_314
+@pytest.mark.parametrize("ask", ["cancel", "cancelled"])
+async def test_cancelling_waits_for_a_callback_that_another_thread_is_calling(loop, ask):
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        time.sleep(0.1)
+        ended.set()
+
+    def elsewhere():
+        handle = loop.call_soon_threadsafe(slow)
+        begun.wait()
+        return getattr(handle, ask)(), ended.is_set()
+
+    assert await loop.run_in_executor(None, elsewhere) == (None if ask == "cancel" else False, True)
+
+
+@from_314
+async def test_a_callback_that_cancels_itself_does_not_wait(loop):
+    done = asyncio.Event()
+    handle = loop.call_soon_threadsafe(lambda: (handle.cancel(), done.set()))
+    await done.wait()
+    assert handle.cancelled()
 
 
 def test_a_threadsafe_callback_waits_for_a_loop_that_does_not_run_yet(loop):
