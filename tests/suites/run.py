@@ -17,6 +17,8 @@ A test that passes on asyncio's loop and not on netloop's is behind. Each is run
 otherwise) on both loops, on its own: one that then fails on asyncio's is unsteady and says nothing. The others are
 listed with what they said, and the exit status is 1 if any of them has no reason in the suite's file
 (`suite_anyio.py` and so on), or if a reason given there no longer applies. Nothing of these projects is kept here.
+
+What fails on asyncio's loop here is not compared. Many of anyio's tests need `localhost` to have the address ::1 too.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from suites import suite_aiosmtpd, suite_anyio, suite_redis, suite_uvloop
 from suites.environment import Environment, prepare
 from suites.modules import run_module
 from suites.suite import Suite
-from suites.verdict import NOT_RUN, Outcomes, Verdict, behind
+from suites.verdict import HEADS, NOT_RUN, Outcomes, Verdict, behind
 
 __all__ = ["main"]
 
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the suites that the command line names; the exit status."""
     options = _options(arguments)
     verdicts = []
+    partly = options.module != "*"
     with _work_folder(options.work) as work:
         for name in options.suites or SUITES:
             suite = SUITES[name]
@@ -54,12 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
             environment = prepare(suite, work)
             modules = [path for path in suite.find_modules(environment.folder) if fnmatch.fnmatch(path, options.module)]
             verdicts.append(_run_suite(suite, environment, modules, options.again))
-            _keep(verdicts[-1], work)
+            if not partly:
+                _keep(verdicts[-1], work)
     for verdict in verdicts:
         verdict.show()
-    rows = [verdict.row() for verdict in verdicts]
-    show_table("Suites on asyncio's loop and on netloop's", Verdict.heads(), rows, stream=sys.stdout, numbers=True)
-    partly = options.module != "*"
+        if not partly:
+            verdict.show_stale()
+    rows = [row for verdict in verdicts for row in verdict.rows()]
+    show_table("Suites on asyncio's loop and on netloop's", HEADS, rows, stream=sys.stdout)
     return int(any(one.unexpected or one.broken or (one.stale and not partly) for one in verdicts))
 
 

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Expectation", "Service", "Suite", "no_service"]
+__all__ = ["Service", "Suite", "no_service"]
 
 Service = Callable[[], contextlib.AbstractContextManager[tuple[str, ...]]]
 """Runs what the tests need beside them, and gives the options of pytest that tell them of it."""
 
 
 @contextlib.contextmanager
-def no_service():  # type: ignore[no-untyped-def]
+def no_service() -> Iterator[tuple[str, ...]]:
     """Nothing runs beside the tests."""
     yield ()
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """Why a test that passes on asyncio's loop is not expected to pass on netloop's.
-
-    Args:
-        reason: what the test asks for that netloop does otherwise on purpose.
-        at_times: it passes at times; otherwise one that passes is an error.
-    """
-
-    reason: str
-    at_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Suite:
         service: what runs beside the tests, anew for each module.
         quiet_seconds: how long a test may say nothing before it counts as hung.
         left_out: modules or tests that are not run on any loop, and why.
-        expected: tests that netloop need not pass, and why.
+        expected: tests that pass on asyncio's loop and need not pass on netloop's, and why.
     """
 
     name: str
@@ -61,7 +48,7 @@ class Suite:
     service: Service = no_service
     quiet_seconds: float = 60.0
     left_out: Mapping[str, str] = field(default_factory=dict)
-    expected: Mapping[str, Expectation] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
 
     def find_modules(self, folder: Path) -> list[str]:
         """The modules of tests below a folder, as pytest names them, without those that are left out."""

@@ -34,6 +34,7 @@ def running_redis() -> Iterator[tuple[str, ...]]:
             raise SystemExit(f"something listens on {_HOST}:{_PORT} already, and the tests would empty it")
     with tempfile.TemporaryDirectory(prefix="netloop-") as folder:
         command = [program, "--bind", _HOST, "--port", str(_PORT), "--dir", folder, "--save", "", "--appendonly", "no"]
+        command += ["--enable-debug-command", "yes"]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             wait_for(server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +10,27 @@ from conformance.runner import Outcome
 
 from suites.suite import Suite
 
-__all__ = ["NOT_RUN", "Outcomes", "Verdict", "behind"]
+__all__ = ["HEADS", "NOT_RUN", "Outcomes", "Verdict", "behind"]
 
 Outcomes = Mapping[str, Outcome]
+HEADS = ("suite", "loop", "passed", "failed", "skipped", "behind", "unexpected")
 # How much is shown of what a test has to say, from its end.
 LINES = 30
 NOT_RUN = Outcome("not run", "pytest did not find it, or the module was given up before it")
 
 
 def behind(asyncio: Outcomes, netloop: Outcomes) -> dict[str, Outcome]:
-    """The tests that pass on asyncio's loop and not on netloop's, with what became of them there."""
-    return {
+    """What passes on asyncio's loop and not on netloop's, with what became of it there.
+
+    That is a test, or a module: its process may not end, or not let itself be loaded, on one loop alone.
+    """
+    tests = {
         test: netloop.get(test, NOT_RUN)
         for test, outcome in asyncio.items()
         if outcome.kind == "passed" and netloop.get(test, NOT_RUN).kind != "passed"
     }
+    modules = {name: outcome for name, outcome in netloop.items() if "::" not in name and outcome.bad}
+    return tests | {name: outcome for name, outcome in modules.items() if name not in asyncio}
 
 
 @dataclass
@@ -63,42 +68,40 @@ class Verdict:
     def stale(self) -> dict[str, str]:
         """The expectations that did not come true, and what is the matter with them."""
         found = {}
-        for test, expectation in self.suite.expected.items():
+        for test in self.suite.expected:
             if test not in self.asyncio:
                 found[test] = "is expected to fail, and there is no such test"
-            elif test not in self.behind and test not in self.unsteady and not expectation.at_times:
+            elif test not in self.behind and test not in self.unsteady:
                 found[test] = f"is expected to fail, and {self.netloop.get(test, NOT_RUN).kind} on netloop"
         return found
 
-    def row(self) -> list[str]:
-        """The cells of this suite in the table of results; see heads()."""
-        cells = [self.suite.name, self.suite.version]
-        for outcomes in (self.asyncio, self.netloop):
+    def rows(self) -> list[list[str]]:
+        """The rows of this suite in the table of results, one for each loop; see HEADS."""
+        rows = []
+        for loop_name, outcomes in (("asyncio", self.asyncio), ("netloop", self.netloop)):
             kinds = Counter("failed" if outcome.bad else outcome.kind for outcome in outcomes.values())
-            cells += [str(kinds[kind]) for kind in ("passed", "failed", "skipped")]
-        return [*cells, str(len(self.behind)), str(len(self.unexpected))]
-
-    @staticmethod
-    def heads() -> list[str]:
-        """The heads of the table of results."""
-        loops = ("asyncio", "netloop")
-        kinds = ("passed", "failed", "skipped")
-        return ["suite", "version", *(f"{loop} {kind}" for loop in loops for kind in kinds), "behind", "unexpected"]
+            counts = [str(kinds[kind]) for kind in ("passed", "failed", "skipped")]
+            rows.append([f"{self.suite.name} {self.suite.version}", loop_name, *counts, "", ""])
+        rows[-1][-2:] = [str(len(self.behind)), str(len(self.unexpected))]
+        return rows
 
     def show(self) -> None:
-        """Print each test that is behind, and what does not fit the expectations."""
+        """Print each test that is behind, and what says nothing of netloop."""
         for test, outcome in self.behind.items():
-            expectation = self.suite.expected.get(test)
+            reason = self.suite.expected.get(test)
             failed, times = self.again.get(test, (0, 0))
             steady = f", and {failed} of {times} times on its own" if times else ""
             print(f"\n{self.suite.name}: {test}: {outcome.kind}{steady}")
-            print(f"    expected: {expectation.reason}" if expectation else _indented(outcome.why))
+            print(f"    expected: {reason}" if reason else _indented(outcome.why))
         for test in sorted(self.unsteady):
             print(f"\n{self.suite.name}: {test}: fails at times on asyncio's loop as well, so it says nothing")
         for module, outcome in self.broken.items():
             print(f"\n{self.suite.name}: {module} cannot be run, not even on asyncio:\n{_indented(outcome.why)}")
+
+    def show_stale(self) -> None:
+        """Print the reasons that no longer apply."""
         for test, matter in self.stale.items():
-            print(f"\n{self.suite.name}: {test} {matter}", file=sys.stderr)
+            print(f"\n{self.suite.name}: {test} {matter}")
 
 
 def _indented(text: str) -> str:
