@@ -118,6 +118,7 @@ cdef class Ring:
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int dispatch(self) except -1
     cdef int dispatch_ending(self) except -1
+    cdef unsigned dispatch_ending_from(self, unsigned index) except? 0
     cdef int dispatch_one(self, const io_uring_cqe *cqe) except -1
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1

@@ -29,6 +29,8 @@ cdef enum:
     DATAGRAM_BUFFERS = 16
     DATAGRAM_BUFFERS_MAX = 512
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
+    # Fewer than the operations whose deferred work one enter runs.
+    ENDINGS_AT_ONCE = 16
 
 # How long closing waits for the kernel to let go of all memory.
 cdef double CLOSE_SECONDS = 1.0
@@ -432,15 +434,29 @@ cdef class Ring:
         return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
 
     cdef int dispatch_ending(self) except -1:
-        """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here."""
+        """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here.
+
+        One enter runs the deferred work of about twenty operations only (Linux 6.18), so many that end together take
+        several.
+        """
+        cdef unsigned index = 0
+        cdef int rounds = self.endings // ENDINGS_AT_ONCE
+        while True:
+            index = self.dispatch_ending_from(index)
+            if rounds <= 0 or not c.nl_ring_needs_enter(&self.ring):
+                return 0
+            rounds -= 1
+            self.enter(0, 0)
+
+    cdef unsigned dispatch_ending_from(self, unsigned index) except? 0:
+        """The same for completions from the index-th in the queue on; returns how many there are."""
         cdef c.io_uring_cqe *cqe
         cdef c.io_uring_cqe copy
         cdef uint32_t slot
-        cdef unsigned index = 0
         while True:
             cqe = c.nl_ring_peek(&self.ring, index)
             if cqe == NULL:
-                return 0
+                return index
             index += 1
             if cqe.user_data == c.NL_TOKEN_NONE:
                 continue
