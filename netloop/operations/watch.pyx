@@ -238,8 +238,8 @@ cdef class WatchSet(Endpoint):
     cdef int arm(self) except -1:
         if not self.in_flight:
             self.mark_dirty()
-            if self.loop.blocked and not self.loop.wake.written:
-                # Another thread adds a watcher, as asyncio allows without saying so.
+            if self.ring.running and not self.ring.is_owner():
+                # Another thread adds a watcher, which works on asyncio's loop too.
                 self.loop.wake.write()
         return 0
 
