@@ -128,6 +128,7 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         ),
         "test_cancelling_streams::test_sendfile_to_a_peer_that_does_not_read[file-tls]": unreliable(NOT_TOLD_OF_PAUSE),
         "test_cancelling_streams::test_who_cancels_start_tls_hears_of_the_end": skipped(NOT_TOLD_OF_END),
+        "test_blocking_calls::test_a_server_at_a_path[left over]": skipped("os.remove() is let through nowhere"),
         "test_wakeup_descriptor::test_the_owner_hears_of_signals_that_the_loop_has_handlers_for": skipped(
             TAKEN_FOR_GOOD
         ),
@@ -136,6 +137,7 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         ),
     },
     "uvloop": {
+        "test_blocking_calls::test_a_server_at_a_path": skipped("its os.stat() is not let through"),
         "test_datagram::test_a_full_receiver_that_is_not_connected": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_a_large_unix_datagram_arrives_whole": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_a_path_where_nobody_listens": skipped(NO_UNIX_DATAGRAMS),
