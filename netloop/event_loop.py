@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import resource
@@ -139,12 +140,9 @@ class EventLoop(
         self._check_closed()
         self._check_running()
         self._enter_thread()
-        claimed = self._claim_wakeup_fd()
         try:
             super().run_forever()
         finally:
-            if claimed:
-                self._release_wakeup_fd()
             self._leave_thread()
 
     def close(self) -> None:
@@ -298,13 +296,16 @@ def _is_numeric(host: Any, port: Any) -> bool:
 def _abandon_loops() -> None:
     """In a forked child: the parent's rings are not ours, and its signals must not be written into its pipes."""
     inherited = list(_live_loops)
-    descriptors = {loop._wakeup_fd() for loop in inherited}
+    owners = {loop._wakeup_fd().own: loop._wakeup_fd() for loop in inherited if not loop.is_closed()}
     for loop in inherited:
         loop._abandon()
     if inherited and threading.current_thread() is threading.main_thread():
         current = signal.set_wakeup_fd(-1)
-        if current not in descriptors:
-            signal.set_wakeup_fd(current)
+        while current in owners:
+            current = owners.pop(current).owner_before()
+        # The descriptor of an earlier owner may be closed by now: then there is nothing to restore.
+        with contextlib.suppress(ValueError, OSError):
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
 
 
 os.register_at_fork(after_in_child=_abandon_loops)

@@ -67,6 +67,7 @@ NOT_TOLD_OF_PAUSE = "a protocol is told to resume writing that was not told to p
 MORE_MEMORY = "an idle connection takes more"
 NO_NAMES_AFTER_THE_END = "asking for the peer of a connection that has ended is an AttributeError"
 NOT_TOLD_OF_END = "the protocol is not told of the end of a connection whose handshake is cancelled"
+TAKEN_FOR_GOOD = "who had the wake-up descriptor before a signal handler was added hears of no signal any more"
 
 # Where netloop departs from asyncio on purpose.
 NAMED_AT_ONCE = "a time that is no number is refused when it is given, not when timers are compared"
@@ -133,8 +134,16 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         ),
         "test_cancelling_streams::test_sendfile_to_a_peer_that_does_not_read[file-tls]": unreliable(NOT_TOLD_OF_PAUSE),
         "test_cancelling_streams::test_who_cancels_start_tls_hears_of_the_end": skipped(NOT_TOLD_OF_END),
+        "test_blocking_calls::test_a_server_at_a_path[left over]": skipped("os.remove() is let through nowhere"),
+        "test_wakeup_descriptor::test_the_owner_hears_of_signals_that_the_loop_has_handlers_for": skipped(
+            TAKEN_FOR_GOOD
+        ),
+        "test_wakeup_descriptor::test_the_owner_has_it_again_when_the_loop_has_no_handlers_any_more": fails(
+            TAKEN_FOR_GOOD
+        ),
     },
     "uvloop": {
+        "test_blocking_calls::test_a_server_at_a_path": skipped("its os.stat() is not let through"),
         "test_datagram::test_a_full_receiver_that_is_not_connected": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_a_large_unix_datagram_arrives_whole": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_a_path_where_nobody_listens": skipped(NO_UNIX_DATAGRAMS),
