@@ -5,6 +5,7 @@ from typing import Any, TypeVarTuple
 
 from typing_extensions import disjoint_base
 
+from netloop.core.ring import Endpoint
 from netloop.core.scheduler import Handle
 from netloop.core.wake import WakeupFd
 

@@ -17,9 +17,8 @@ from asyncio import base_subprocess
 from asyncio.log import logger
 from typing import Any
 
-from netloop.core.pidfd import pidfd_open
 from netloop.hosted.loop_mixin import LoopMixin
-from netloop.operations.operation import Poll
+from netloop.operations.operation import Poll, pidfd_open
 
 __all__ = ["Subprocesses"]
 

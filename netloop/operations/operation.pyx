@@ -15,7 +15,7 @@ import weakref
 from asyncio.exceptions import CancelledError, InvalidStateError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINTR
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, uint64_t
 
 from netloop.core cimport cext as c
@@ -26,6 +26,18 @@ cdef extern from "<poll.h>":
     enum:
         POLLIN
         POLLOUT
+
+cdef extern from *:
+    """
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* One number for all architectures; older headers do not know it. */
+    #ifndef SYS_pidfd_open
+    #define SYS_pidfd_open 434
+    #endif
+    static int nl_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+    """
+    int nl_pidfd_open(int pid)
 
 cdef object socket_class = socket.socket
 cdef object raw_socket_class = _socket.socket
@@ -287,6 +299,20 @@ cdef class Poll(Operation):
     cdef int prepare(self) except -1:
         c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), self.events, self.own_token())
         return 0
+
+
+def pidfd_open(int pid):
+    """A descriptor of a process, closed on exec; see os.pidfd_open.
+
+    That function is missing where Python was built with the headers of a kernel before Linux 5.3, as the interpreters
+    that are distributed for all systems are.
+
+    Raises OSError: ESRCH, there is no such process; EMFILE; ENOSYS or EPERM, a sandbox refuses the call.
+    """
+    cdef int descriptor = nl_pidfd_open(pid)
+    if descriptor < 0:
+        raise OSError(errno, "pidfd_open failed: " + os.strerror(errno))
+    return descriptor
 
 
 cdef class ReadFile(Operation):
