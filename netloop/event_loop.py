@@ -19,6 +19,7 @@ from typing import Any, TypeVarTuple
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.sendfile_fallback import SendFileFallback
 from netloop.hosted.signals import SignalHandlers
@@ -66,6 +67,7 @@ class EventLoop(
     UnixSockets,
     Subprocesses,
     DefaultExecutor,
+    NoNesting,
     LoopCore,
     asyncio.BaseEventLoop,
 ):
