@@ -16,6 +16,7 @@ from typing import Any, TypeVarTuple
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
@@ -62,6 +63,7 @@ class EventLoop(
     UnixSockets,
     Subprocesses,
     DefaultExecutor,
+    NoNesting,
     LoopCore,
     asyncio.BaseEventLoop,
 ):
