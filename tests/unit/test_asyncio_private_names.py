@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from netloop.transports.tls_records import SSLTransport
 
 import netloop
 from netloop.hosted.subprocesses import _SubprocessTransport
 from netloop.hosted.tls import TLSProtocol
+from netloop.transports.tls import SSLTransport
 
 BEFORE_313 = sys.version_info < (3, 13)
 
