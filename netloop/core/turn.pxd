@@ -22,6 +22,8 @@ cdef class LoopCore:
     cdef Wake wake
     cdef bint blocked
     cdef double spin
+    # Is what a transport is given to write sent at once, and not at the turn's end?
+    cdef bint eager_writes
     cdef readonly uint64_t turns
     cdef readonly uint64_t wakeups
     cdef public bint _stopping
