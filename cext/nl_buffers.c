@@ -27,6 +27,15 @@ static void circulate(struct nl_buffers *buffers, unsigned target)
         nl_buffers_offer(buffers, buffers->held_count ? buffers->held[--buffers->held_count] : buffers->total++);
 }
 
+static int register_queue(struct nl_buffers *buffers, struct nl_ring *ring)
+{
+    struct io_uring_buf_reg registration = {.ring_addr = (uint64_t)(uintptr_t)buffers->queue,
+                                            .ring_entries = buffers->mask + 1,
+                                            .bgid = buffers->group};
+    int error = nl_ring_control(ring, IORING_REGISTER_PBUF_RING, &registration, 1);
+    return error < 0 ? error : 0;
+}
+
 int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned group, size_t size, unsigned total,
                     unsigned limit)
 {
@@ -48,16 +57,32 @@ int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned g
         nl_buffers_close(buffers);
         return -ENOMEM;
     }
-    struct io_uring_buf_reg registration = {
-        .ring_addr = (uint64_t)(uintptr_t)buffers->queue, .ring_entries = entries, .bgid = (uint16_t)group};
-    int error = nl_ring_control(ring, IORING_REGISTER_PBUF_RING, &registration, 1);
-    if (error < 0) {
+    int error = register_queue(buffers, ring);
+    if (error) {
         nl_buffers_close(buffers);
         return error;
     }
     buffers->base = total;
     circulate(buffers, total);
     return 0;
+}
+
+int nl_buffers_move(struct nl_buffers *buffers, struct nl_ring *ring, const unsigned char *parked)
+{
+    unsigned char *elsewhere = calloc(buffers->limit, 1);
+    if (!elsewhere)
+        return -ENOMEM;
+    for (unsigned i = 0; i < buffers->held_count; i++)
+        elsewhere[buffers->held[i]] = 1;
+    /* A ring takes buffers from the queue's beginning on. */
+    buffers->tail = 0;
+    buffers->queue->tail = 0;
+    int error = register_queue(buffers, ring);
+    for (unsigned id = 0; !error && id < buffers->total; id++)
+        if (!elsewhere[id] && !parked[id])
+            nl_buffers_offer(buffers, id);
+    free(elsewhere);
+    return error;
 }
 
 void nl_buffers_close(struct nl_buffers *buffers)

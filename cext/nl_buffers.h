@@ -47,6 +47,12 @@ int nl_buffers_open(struct nl_buffers *buffers, struct nl_ring *ring, unsigned g
 /* Free the memory. The ring must be closed or have nothing in flight on the group. */
 void nl_buffers_close(struct nl_buffers *buffers);
 
+/*
+ * Register the same memory with another ring, once the one it was registered with is closed. `parked` says of each buffer
+ * whether it is in a completion that is still to be dispatched, and so neither the kernel's nor held back.
+ */
+int nl_buffers_move(struct nl_buffers *buffers, struct nl_ring *ring, const unsigned char *parked);
+
 /* Let twice as many buffers circulate, up to the limit. Says whether there are more now. */
 bool nl_buffers_grow(struct nl_buffers *buffers);
 

@@ -229,14 +229,12 @@ int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
 /* How many queues full of completions one call may have to move out of its way; a limit that nothing should reach. */
 #define MOST_SET_ASIDE 1024U
 
-/*
- * Completions that found the queue full are kept by the kernel, the wanted one perhaps among them. Make room for them
- * by moving those in the queue to memory of our own, from which nl_ring_next() goes on.
- */
-static int set_aside(struct nl_ring *ring)
+int nl_ring_set_aside(struct nl_ring *ring)
 {
     unsigned head = *ring->cq_head, tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
     size_t kept = ring->aside_end - ring->aside_next;
+    if (head == tail)
+        return 0;
     struct io_uring_cqe *aside = malloc((kept + (tail - head)) * sizeof(*aside));
     if (!aside)
         return -ENOMEM;
@@ -276,7 +274,8 @@ int nl_ring_call(struct nl_ring *ring, uint64_t token, int32_t *result)
         }
         if (!(__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW)) {
             attempt++;
-        } else if (set_aside(ring)) {
+        } else if (nl_ring_set_aside(ring)) {
+            /* Completions that found the queue full are kept by the kernel, the wanted one perhaps among them. */
             error = -ENOMEM;
             break;
         }

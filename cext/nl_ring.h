@@ -96,6 +96,12 @@ int nl_ring_submit(struct nl_ring *ring);
  */
 int nl_ring_call(struct nl_ring *ring, uint64_t token, int32_t *result);
 
+/*
+ * Move the completions in the queue, behind those that were moved before, to memory of the process's own, from which
+ * nl_ring_next() goes on. 0, or -ENOMEM.
+ */
+int nl_ring_set_aside(struct nl_ring *ring);
+
 static inline int nl_ring_control(struct nl_ring *ring, unsigned opcode, const void *arg, unsigned count)
 {
     return ring->sys->control(ring->sys, ring->fd, opcode, arg, count);
@@ -180,6 +186,13 @@ static inline bool nl_ring_take(struct nl_ring *ring, uint64_t token, int32_t *r
         *result = cqe->res;
         /* An entry in the middle of the queue cannot be removed, only left to nobody. */
         cqe->user_data = NL_TOKEN_NONE;
+        return true;
+    }
+    for (size_t at = ring->aside_next; at != ring->aside_end; at++) {
+        if (ring->aside[at].user_data != token)
+            continue;
+        *result = ring->aside[at].res;
+        ring->aside[at].user_data = NL_TOKEN_NONE;
         return true;
     }
     return false;

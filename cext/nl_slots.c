@@ -25,6 +25,8 @@ static int grow(struct nl_slots *slots)
     if (slots->capacity >= NL_SLOT_LIMIT)
         return -ENFILE;
     uint32_t capacity = slots->capacity ? slots->capacity * 2 : FIRST_CAPACITY;
+    if (capacity > NL_SLOT_LIMIT)
+        capacity = NL_SLOT_LIMIT;
     uint32_t *generation = realloc(slots->generation, capacity * sizeof(*generation));
     if (!generation)
         return -ENOMEM;

@@ -11,8 +11,10 @@
 #include <stdint.h>
 
 #define NL_TOKEN_NONE 0ULL /* nobody's: a completion that is to be ignored */
-#define NL_SLOT_LIMIT (1U << 24)
 #define NL_GENERATION_LIMIT (1U << 24)
+/* The slot of operations that a call awaits, and which no endpoint owns; and so how many slots endpoints may have. */
+#define NL_CALL_SLOT ((1U << 24) - 1)
+#define NL_SLOT_LIMIT NL_CALL_SLOT
 
 enum nl_op {
     NL_ACCEPT = 1,
@@ -28,6 +30,7 @@ enum nl_op {
     NL_WRITE,
     NL_OPTION,
     NL_INSTALL,
+    NL_COMMAND, /* a command on a socket whose answer a call awaits */
     NL_CANCEL,
 };
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
+import contextvars
 import os
 import resource
 import signal
 import socket
-import stat
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
 from netloop.hosted.subprocesses import Subprocesses
 from netloop.hosted.tls import TLSProtocol
 from netloop.hosted.unix import UnixSockets
+from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
-from netloop.operations.watch import Watch
 from netloop.setup.unavailable import explain
 from netloop.statistics import Statistics
 from netloop.transports.datagram import make_datagram
@@ -57,11 +57,13 @@ _live_loops: weakref.WeakSet[EventLoop] = weakref.WeakSet()
 
 class EventLoop(
     SignalHandlers,
+    Watchers,
     SocketOperations,
     SendFile,
     UnixSockets,
     Subprocesses,
     DefaultExecutor,
+    NoNesting,
     LoopCore,
     asyncio.BaseEventLoop,
 ):
@@ -78,9 +80,13 @@ class EventLoop(
         spin: seconds, at most 1, for which an idle loop asks the kernel again and again before it sleeps. With 100e-6
             an answer that comes within that time is had without a wake-up, which is most of the latency of a single
             busy connection; the price is a core that is never idle while messages come.
+        eager_writes: send what is written at once, with a system call of its own, as asyncio does, and not with all
+            else at the turn's end. For programs that write and then block in the same turn until the peer has
+            answered, or that leave by ``os._exit()`` or exec. By default as the environment variable
+            ``NETLOOP_EAGER_WRITES`` says: 1, or else 0.
 
     Raises:
-        ValueError: a size, or ``spin``, is out of range.
+        ValueError: a size, or ``spin``, is out of range; or ``NETLOOP_EAGER_WRITES`` is neither 0 nor 1.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -94,6 +100,7 @@ class EventLoop(
         buffer_size: int = 128 * 1024,
         fixed_files: int | None = None,
         spin: float = 0.0,
+        eager_writes: bool | None = None,
         _faults: FaultPlan | None = None,
     ) -> None:
         if fixed_files is None:
@@ -109,20 +116,21 @@ class EventLoop(
         _check_sizes(sizes)
         if not 0 <= spin <= 1:
             raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
+        if eager_writes is None:
+            eager_writes = _switch("NETLOOP_EAGER_WRITES")
         try:
-            self._set_up({**sizes, "faults": _faults}, spin)
+            self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
         except OSError as error:
             raise explain(error.errno or 0) from error
         super().__init__()
         self._listeners: dict[int, Listener] = {}
-        self._watches: dict[int, Watch] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._socket_calls = SocketCalls(self, self._transports)
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""
-        return Statistics(**self._counters(), watchers=len(self._watches))
+        return Statistics(**self._counters(), watchers=self._watcher_count())
 
     # Running and closing ----------------------------------------------------------------------------------------
 
@@ -134,12 +142,9 @@ class EventLoop(
         self._check_closed()
         self._check_running()
         self._enter_thread()
-        claimed = self._claim_wakeup_fd()
         try:
             super().run_forever()
         finally:
-            if claimed:
-                self._release_wakeup_fd()
             self._leave_thread()
 
     def close(self) -> None:
@@ -151,8 +156,8 @@ class EventLoop(
         self._remove_all_signal_handlers()
         super().close()
         self._listeners.clear()
-        self._watches.clear()
         self._close_ring()
+        self._close_watchers()
         self._socket_calls.close()
         self._forget_children()
 
@@ -166,10 +171,11 @@ class EventLoop(
         *,
         extra: dict[str, Any] | None = None,
         server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Transport:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return make_stream(self, sock, protocol, waiter, extra, server)
+        return make_stream(self, sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(
         self,
@@ -192,10 +198,11 @@ class EventLoop(
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: asyncio.AbstractServer | None = None,
+        context: contextvars.Context | None = None,
         **timeouts: Any,
     ) -> asyncio.Transport:
         tls = TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport
 
     def _make_read_pipe_transport(
@@ -217,11 +224,12 @@ class EventLoop(
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         if sslcontext is not None:
             timeouts = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
             protocol_factory = self._tls_factory(protocol_factory, sslcontext, timeouts)
-        self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog)
+        self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog, context)
 
     def _tls_factory(self, protocol_factory: Any, sslcontext: Any, timeouts: dict[str, Any]) -> Any:
         """A factory of protocols that speak TLS below the application's own."""
@@ -240,55 +248,6 @@ class EventLoop(
             listener.stop()
         sock.close()
         self._remove_file(sock)
-
-    # Watchers ---------------------------------------------------------------------------------------------------
-
-    def add_reader(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Call ``callback(*args)`` whenever ``fd`` can be read; see asyncio.loop.add_reader."""
-        self._watch(fd).set_reader(callback, args)
-
-    def add_writer(self, fd: Any, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Call ``callback(*args)`` whenever ``fd`` can be written; see asyncio.loop.add_writer."""
-        self._watch(fd).set_writer(callback, args)
-
-    def remove_reader(self, fd: Any) -> bool:
-        """Stop watching for reading; says whether there was a watcher."""
-        watch = self._find_watch(fd)
-        return watch is not None and self._unwatch(watch, watch.clear_reader())
-
-    def remove_writer(self, fd: Any) -> bool:
-        """Stop watching for writing; says whether there was a watcher."""
-        watch = self._find_watch(fd)
-        return watch is not None and self._unwatch(watch, watch.clear_writer())
-
-    def _watch(self, fd: Any) -> Watch:
-        self._check_closed()
-        number = _fileno(fd)
-        watch = self._watches.get(number)
-        self._check_no_transport(number, fd)
-        if watch is None:
-            if stat.S_ISREG(os.fstat(number).st_mode):
-                raise PermissionError(errno.EPERM, f"file descriptor {number} is a regular file, always ready")
-            watch = self._watches[number] = Watch(self, number)
-        return watch
-
-    def _find_watch(self, fd: Any) -> Watch | None:
-        if self.is_closed():
-            return None
-        number = _fileno(fd)
-        self._check_no_transport(number, fd)
-        return self._watches.get(number)
-
-    def _check_no_transport(self, number: int, fd: Any = None) -> None:
-        """A transport's descriptor is the transport's: a second reader would take its data."""
-        transport = self._transports.get(number)
-        if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {number if fd is None else fd!r} is used by transport {transport!r}")
-
-    def _unwatch(self, watch: Watch, removed: bool) -> bool:
-        if watch.idle:
-            self._watches.pop(watch.fd, None)
-        return removed
 
     # Names ------------------------------------------------------------------------------------------------------
 
@@ -315,17 +274,12 @@ def _check_sizes(sizes: dict[str, int]) -> None:
             raise ValueError(f"{name} must be from {least} to {most}, not {sizes[name]}")
 
 
-def _fileno(fd: Any) -> int:
-    if isinstance(fd, int):
-        number = fd
-    else:
-        try:
-            number = int(fd.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fd!r}") from None
-    if number < 0:
-        raise ValueError(f"Invalid file descriptor: {number}")
-    return number
+def _switch(variable: str) -> bool:
+    """What a variable of the environment says: 1 is on, 0, nothing or no such variable is off."""
+    value = os.environ.get(variable, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"{variable} must be 0 or 1, not {value!r}")
+    return value == "1"
 
 
 def _is_numeric(host: Any, port: Any) -> bool:
@@ -344,13 +298,16 @@ def _is_numeric(host: Any, port: Any) -> bool:
 def _abandon_loops() -> None:
     """In a forked child: the parent's rings are not ours, and its signals must not be written into its pipes."""
     inherited = list(_live_loops)
-    descriptors = {loop._wakeup_fd() for loop in inherited}
+    owners = {loop._wakeup_fd().own: loop._wakeup_fd() for loop in inherited if not loop.is_closed()}
     for loop in inherited:
         loop._abandon()
     if inherited and threading.current_thread() is threading.main_thread():
         current = signal.set_wakeup_fd(-1)
-        if current not in descriptors:
-            signal.set_wakeup_fd(current)
+        while current in owners:
+            current = owners.pop(current).owner_before()
+        # The descriptor of an earlier owner may be closed by now: then there is nothing to restore.
+        with contextlib.suppress(ValueError, OSError):
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
 
 
 os.register_at_fork(after_in_child=_abandon_loops)

@@ -33,7 +33,7 @@ class Statistics:
     buffers_total: int
     """Receive buffers in the loop's groups, for streams and for datagrams, now."""
     buffers_in_use: int
-    """Receive buffers taken by the kernel or leased by the application now."""
+    """Receive buffers that completions have brought and that are not back in their group now."""
     buffers_high_water: int
     """The most receive buffers ever in use at once (high-water mark)."""
     buffers_exhausted: int
@@ -51,6 +51,6 @@ class Statistics:
     ready: int
     """Callbacks in the ready queue now."""
     timers: int
-    """Timers in the timer heap now, cancelled ones that are not yet removed included."""
+    """Timers in the timer heap now; one that is cancelled leaves it at once."""
     wakeups: int
     """Times another thread or a signal woke the loop (count)."""

@@ -108,12 +108,17 @@ FULL = (
     *_rows("idle:100 idle:1000 idle:10000"),
 )
 
-#: The rows of the full profile that every peer is measured in, and that the project's README shows; in the others
-#: netloop, uvloop and asyncio are compared.
+#: The rows of the full profile that every peer is measured in; in the others netloop, uvloop and asyncio are compared.
 PEERS = _rows(
     "protocol:1x64 protocol:10x64 protocol:100x64 protocol:1000x64 protocol:100x1k protocol:100x16k protocol:10x128k "
     "protocol:100x128k buffered:100x1k streams:100x64 sock:100x64 churn:50x64 broadcast:1000x64 udp:100x64 aiohttp:100 "
     "static:10x1m tls:100 websocket:100x64 fastapi:100 call_soon call_later task_switch idle:1000"
+)
+
+#: The rows that the project's README shows: messages small and large, by protocol and by streams, connections that come
+#: and go, what frameworks make of it, and the memory of a connection that does nothing.
+OVERVIEW = _rows(
+    "protocol:100x64 protocol:100x128k streams:100x64 churn:50x64 aiohttp:100 fastapi:100 websocket:100x64 idle:1000"
 )
 
 

@@ -46,7 +46,8 @@ def ratio_text(report: Report, row: Row, name: str, baseline: str, figure: str) 
     return "1" if name == baseline else spread_text(found)
 
 
-def _main_figure(row: Row) -> str:
+def main_figure(row: Row) -> str:
+    """Return the figure that a row is compared by."""
     return "connection_kib" if row.program.driver == "idle" else "cpu_us"
 
 
@@ -55,7 +56,7 @@ def comparison(report: Report) -> Table:
     names = report.present()
     lines = []
     for row in report.rows:
-        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, _main_figure(row)) for name in names)])
+        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, main_figure(row)) for name in names)])
     title = (
         "Server CPU per message (idle connections: user-space memory of each) ÷ uvloop, less is better: "
         "median [quartiles] of the pairs from the same repeat"
@@ -112,7 +113,7 @@ def _detail(report: Report, row: Row, name: str) -> list[str]:
 
     if (row.name, name) in report.outcome.failures:
         return [row.label, name, ERROR, *[NOTHING] * (len(_DETAILS) + len(BASELINES) + len(_MEMORY) + 1)]
-    ratios = [ratio_text(report, row, name, baseline, _main_figure(row)) for baseline in BASELINES]
+    ratios = [ratio_text(report, row, name, baseline, main_figure(row)) for baseline in BASELINES]
     busy = report.summary.figure(row.name, name, "server_busy")
     return [
         *(row.label, name),

@@ -1,8 +1,9 @@
 """The ring, and the loop's turn: what every other part of netloop stands on.
 
 Here live the declarations of the C core (``cext``), the ring with its endpoint table, buffer groups and file table
-(``ring``), what the kernel offers (``probe``), what is to run and when (``scheduler``), and the turn that joins the two
-(``turn``). A transport, a socket and a protocol are unknown here: the ring calls an abstract endpoint.
+(``ring``), which thread it belongs to (``threads``), what the kernel offers (``probe``), what is to run and when
+(``scheduler``), what ends a wait from outside (``wake``), and the turn that joins them (``turn``). A transport, a
+socket and a protocol are unknown here: the ring calls an abstract endpoint.
 
 It uses the C core in ``cext/`` and asyncio, and no other folder of the package.
 """

@@ -90,6 +90,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef extern from "nl_kernel.h" nogil:
     enum:
         IOSQE_FIXED_FILE
+        IORING_CQE_BUFFER_SHIFT
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
         IORING_CQE_F_SOCK_NONEMPTY
@@ -145,10 +146,12 @@ cdef extern from "nl_token.h" nogil:
         NL_WRITE
         NL_OPTION
         NL_INSTALL
+        NL_COMMAND
         NL_CANCEL
 
     const uint64_t NL_TOKEN_NONE
-    const uint32_t NL_SLOT_LIMIT
+    const uint32_t NL_CALL_SLOT
+    const uint32_t NL_GENERATION_LIMIT
     uint64_t nl_token(uint32_t slot, uint32_t generation, unsigned op, unsigned lane)
     uint32_t nl_token_slot(uint64_t token)
     uint32_t nl_token_generation(uint64_t token)
@@ -226,6 +229,9 @@ cdef extern from "nl_ring.h" nogil:
         unsigned features
         unsigned sq_entries
         unsigned cq_entries
+        io_uring_cqe *aside
+        size_t aside_next
+        size_t aside_end
         nl_counters counters
 
     int nl_ring_setup(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
@@ -236,6 +242,7 @@ cdef extern from "nl_ring.h" nogil:
     void nl_ring_abandon(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
     int nl_ring_submit(nl_ring *ring)
+    int nl_ring_set_aside(nl_ring *ring)
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
     bint nl_ring_take(nl_ring *ring, uint64_t token, int32_t *result)
     unsigned nl_ring_unsubmitted(const nl_ring *ring)
@@ -262,6 +269,7 @@ cdef extern from "nl_buffers.h" nogil:
     int nl_buffers_open(nl_buffers *buffers, nl_ring *ring, unsigned group, size_t size, unsigned total,
                         unsigned limit)
     void nl_buffers_close(nl_buffers *buffers)
+    int nl_buffers_move(nl_buffers *buffers, nl_ring *ring, const unsigned char *parked)
     bint nl_buffers_exhausted(nl_buffers *buffers)
     void nl_buffers_note(nl_buffers *buffers, unsigned length)
     const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)

@@ -28,6 +28,8 @@ cdef class Endpoint:
     cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_farewell(self) except -1
+    cdef int on_park(self) except -1
+    cdef int on_parked(self, io_uring_cqe *cqe) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_ring_closed(self) except -1
     cdef io_uring_sqe *sqe(self)
@@ -63,6 +65,7 @@ cdef class BufferGroup:
     cdef object starved
 
     cdef int open(self, Ring ring) except -1
+    cdef int move(self, Ring ring, bytearray parked) except -1
     cdef int drop(self, unsigned flags) noexcept
     cdef int starve(self, Endpoint endpoint) except -1
     cdef int feed_starved(self) except -1
@@ -85,7 +88,9 @@ cdef class Ring:
     cdef int in_flight
     # How many endpoints' end is near.
     cdef int endings
+    # The kernel's number of the thread that may submit, and how many times the loop has stopped in it.
     cdef unsigned long owner
+    cdef unsigned stops
     cdef unsigned long running
     cdef bint enabled
     cdef bint abandoned
@@ -94,9 +99,17 @@ cdef class Ring:
     cdef unsigned fixed_files
     cdef bint files_refused
     cdef uint64_t stale
+    # How many calls were made, for their tokens; and the memory of those that had no answer in time, by token.
+    cdef uint64_t calls
+    cdef dict late_calls
     cdef unsigned most_completions
 
-    cdef change_thread(self, Endpoint wake)
+    cdef nl_sys *system(self) noexcept
+    cdef int enable(self) except -1
+    cdef int register_descriptor(self, bint wanted) except -1
+    cdef int set_aside(self) except -1
+    cdef int replace(self) except -1
+    cdef int park_one(self, io_uring_cqe *cqe) except -1
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1
@@ -105,18 +118,23 @@ cdef class Ring:
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int dispatch(self) except -1
     cdef int dispatch_ending(self) except -1
+    cdef unsigned dispatch_ending_from(self, unsigned index) except? 0
     cdef int dispatch_one(self, const io_uring_cqe *cqe) except -1
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
-    cdef int32_t call(self, uint64_t token) except? -1
+    cdef uint64_t new_call(self, unsigned op) noexcept
+    cdef int32_t call(self, uint64_t token, object memory) except? -1
+    cdef int on_late_call(self, uint64_t token, int res) except -1
     cdef bint submit(self) except -1
     cdef bint is_owner(self)
     cdef bint is_idle(self)
     cdef int check_usable(self) except -1
-    cdef int drain(self, double seconds) except -1
+    cdef int cancel_all(self, double seconds) except -1
+    cdef bint owner_has_ended(self) except -1
+    cdef int keep_for_ever(self, list endpoints) except -1
 
 
-cdef uint64_t call_token(unsigned op) noexcept
+cdef uint64_t unawaited_token(unsigned op) noexcept

@@ -13,8 +13,9 @@ import time
 from collections import deque
 
 cimport cython
-from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, ENOMEM
 from posix.time cimport timespec, nanosleep
+from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
 
@@ -22,17 +23,23 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    # Token slot of calls that are answered at once; no endpoint can have it.
-    CALL_SLOT = (1 << 24) - 1
     FILES_MARGIN = 8
     # Memory of a buffer is committed page by page as datagrams fill it, so what large ones need costs small ones
     # nothing.
     DATAGRAM_BUFFERS = 16
     DATAGRAM_BUFFERS_MAX = 512
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
+    # Fewer than the operations whose deferred work one enter runs.
+    ENDINGS_AT_ONCE = 16
+
+# How long closing waits for the kernel to let go of all memory.
+cdef double CLOSE_SECONDS = 1.0
 
 # Set-up flags that this kernel was found to accept; asked once per process.
 cdef unsigned accepted_flags = 0
+
+# What the kernel may still write to although its ring is closed.
+cdef list left_in_flight = []
 
 _MESSAGES = {
     errno.EEXIST: "the ring belongs to the thread that first ran this loop, and cannot be used from another one",
@@ -79,9 +86,9 @@ cdef class FaultPlan:
         return self.fault.calls
 
 
-cdef uint64_t call_token(unsigned op) noexcept:
-    """The token of an operation that is submitted and answered within one call."""
-    return nl_token(CALL_SLOT, 1, op, 0)
+cdef uint64_t unawaited_token(unsigned op) noexcept:
+    """The token of an operation whose end nobody waits for: NL_OPTION or NL_CANCEL."""
+    return nl_token(c.NL_CALL_SLOT, 1, op, 0)
 
 
 cdef class Endpoint:
@@ -105,6 +112,14 @@ cdef class Endpoint:
     cdef int on_farewell(self) except -1:
         """Its place in the ready queue has come, for which it has asked; code of the application may run in here."""
         raise NotImplementedError
+
+    cdef int on_park(self) except -1:
+        """The loop has stopped, and may go on in another thread: let go of what only this thread's ring has."""
+        return 0
+
+    cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
+        """A completion is kept until the loop runs again: change it if it names what only this thread's ring has."""
+        return 0
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         """An operation has completed after the loop was closed: release what the completion carries."""
@@ -143,6 +158,13 @@ cdef class BufferGroup:
                 raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
         return 0
 
+    cdef int move(self, Ring ring, bytearray parked) except -1:
+        """Register the memory with a new ring; `parked` says of each buffer whether a completion yet to come has it."""
+        cdef int error = c.nl_buffers_move(&self.buffers, &ring.ring, parked)
+        if error:
+            raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
+        return 0
+
     cdef int drop(self, unsigned flags) noexcept:
         """Give back, unread, the buffer that a completion with these flags may carry."""
         if flags & c.IORING_CQE_F_BUFFER:
@@ -179,6 +201,7 @@ cdef class Ring:
         self.ring.fd = -1
         c.nl_slots_init(&self.slots)
         self.endpoints = []
+        self.late_calls = {}
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
@@ -189,8 +212,7 @@ cdef class Ring:
         self.completion_entries = max(completion_entries, self.submission_entries)
         self.fixed_files = fixed_files
         c.nl_sys_real(&self.sys)
-        cdef nl_sys *sys = &self.sys if faults is None else &faults.fault.sys
-        cdef int error = c.nl_ring_setup(&self.ring, sys, self.submission_entries, self.completion_entries,
+        cdef int error = c.nl_ring_setup(&self.ring, self.system(), self.submission_entries, self.completion_entries,
                                          accepted_flags)
         if error:
             raise OSError(-error, os.strerror(-error))
@@ -201,6 +223,10 @@ cdef class Ring:
         c.nl_files_close(&self.files)
         c.nl_slots_free(&self.slots)
 
+    cdef nl_sys *system(self) noexcept:
+        """How the ring makes its system calls."""
+        return &self.sys if self.faults is None else &self.faults.fault.sys
+
     # Ownership: threads and processes ---------------------------------------------------------------------------
 
     cdef int check_usable(self) except -1:
@@ -210,33 +236,6 @@ cdef class Ring:
         if self.ring.fd < 0:
             raise RuntimeError("Event loop is closed")
         return 0
-
-    def enter_thread(self, Endpoint wake):
-        """Make the calling thread the ring's submitter; called when the loop starts to run.
-
-        ``wake`` is the loop's own endpoint, which starts its operation anew wherever it finds none in flight.
-
-        Raises RuntimeError after a fork, and when another thread started operations that are still in flight.
-        """
-        self.check_usable()
-        cdef unsigned long me = threading.get_native_id()
-        cdef int error
-        if not self.enabled:
-            error = c.nl_ring_enable(&self.ring)
-            if error:
-                raise OSError(-error, "cannot enable the ring: " + os.strerror(-error))
-            self.enabled = True
-            self.owner = me
-        elif self.owner != me and self.ring.setup_flags & c.IORING_SETUP_SINGLE_ISSUER:
-            self.change_thread(wake)
-        self.running = PyThread_get_thread_ident()
-        c.nl_ring_register_fd(&self.ring)
-
-    def leave_thread(self):
-        """Undo what enter_thread registered with the calling thread."""
-        self.running = 0
-        if not self.abandoned:
-            c.nl_ring_unregister_fd(&self.ring)
 
     cdef bint is_owner(self):
         """Is the calling thread the one that the kernel lets use this ring?
@@ -252,32 +251,44 @@ cdef class Ring:
         """Does the loop not run, and may the calling thread use the ring all the same?"""
         return not self.running and self.ring.fd >= 0 and not self.abandoned and self.is_owner()
 
-    cdef change_thread(self, Endpoint wake):
-        """Replace the ring by one that the calling thread may use.
+    cdef int enable(self) except -1:
+        """Make the calling thread the ring's only submitter."""
+        cdef int error = c.nl_ring_enable(&self.ring)
+        if error:
+            raise OSError(-error, "cannot enable the ring: " + os.strerror(-error))
+        self.enabled = True
+        return 0
 
-        The kernel binds a single-issuer ring to one thread for good, and operations cannot be moved between rings.
-        """
-        cdef int others = self.in_flight - wake.in_flight
-        if others or c.nl_files_used(&self.files):
-            raise RuntimeError(
-                f"this event loop has {others} operations in flight that were started by another thread; "
-                "the kernel lets only that thread go on with them. Close its connections and servers there first")
-        cdef nl_ring fresh
-        cdef nl_sys *sys = &self.sys if self.faults is None else &self.faults.fault.sys
-        cdef int error = c.nl_ring_setup(&fresh, sys, self.submission_entries, self.completion_entries,
-                                         accepted_flags)
+    cdef int register_descriptor(self, bint wanted) except -1:
+        """Use the ring through the calling thread's registered descriptors, or stop doing so."""
+        if wanted:
+            c.nl_ring_register_fd(&self.ring)
+        else:
+            c.nl_ring_unregister_fd(&self.ring)
+        return 0
+
+    cdef int set_aside(self) except -1:
+        """Move the completions that are there to memory of our own, where they can be looked at and handed over."""
+        if c.nl_ring_set_aside(&self.ring):
+            raise MemoryError("no memory to keep what has completed")
+        return 0
+
+    cdef int replace(self) except -1:
+        """Take a new ring, not enabled yet, in the place of this one; what is set aside goes along."""
+        cdef c.nl_ring fresh
+        cdef int error = c.nl_ring_setup(&fresh, self.system(), self.submission_entries, self.completion_entries,
+                                         self.ring.setup_flags)
         if error:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
         fresh.counters = self.ring.counters
+        fresh.aside, self.ring.aside = self.ring.aside, NULL
+        fresh.aside_next, fresh.aside_end = self.ring.aside_next, self.ring.aside_end
         c.nl_ring_close(&self.ring)
-        c.nl_buffers_close(&self.streams.buffers)
-        c.nl_buffers_close(&self.datagrams.buffers)
         c.nl_files_close(&self.files)
         self.files_refused = False
         self.ring = fresh
-        self.in_flight = wake.in_flight = 0
         self.enabled = False
-        self.enter_thread(wake)
+        return 0
 
     def abandon(self):
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
@@ -410,6 +421,8 @@ cdef class Ring:
             return 0
         slot = c.nl_token_slot(cqe.user_data)
         if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            if slot == c.NL_CALL_SLOT:
+                return self.on_late_call(cqe.user_data, cqe.res)
             return self.drop_stale(op, cqe.flags)
         endpoint = <Endpoint>self.endpoints[slot]
         if not cqe.flags & c.IORING_CQE_F_MORE:
@@ -421,15 +434,29 @@ cdef class Ring:
         return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
 
     cdef int dispatch_ending(self) except -1:
-        """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here."""
+        """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here.
+
+        One enter runs the deferred work of about twenty operations only (Linux 6.18), so many that end together take
+        several.
+        """
+        cdef unsigned index = 0
+        cdef int rounds = self.endings // ENDINGS_AT_ONCE
+        while True:
+            index = self.dispatch_ending_from(index)
+            if rounds <= 0 or not c.nl_ring_needs_enter(&self.ring):
+                return 0
+            rounds -= 1
+            self.enter(0, 0)
+
+    cdef unsigned dispatch_ending_from(self, unsigned index) except? 0:
+        """The same for completions from the index-th in the queue on; returns how many there are."""
         cdef c.io_uring_cqe *cqe
         cdef c.io_uring_cqe copy
         cdef uint32_t slot
-        cdef unsigned index = 0
         while True:
             cqe = c.nl_ring_peek(&self.ring, index)
             if cqe == NULL:
-                return 0
+                return index
             index += 1
             if cqe.user_data == c.NL_TOKEN_NONE:
                 continue
@@ -440,6 +467,13 @@ cdef class Ring:
                 copy = cqe[0]
                 cqe.user_data = c.NL_TOKEN_NONE
                 self.dispatch_one(&copy)
+
+    cdef int park_one(self, c.io_uring_cqe *cqe) except -1:
+        """Tell a completion's owner that it is kept for later, perhaps for another ring."""
+        cdef uint32_t slot = c.nl_token_slot(cqe.user_data)
+        if not c.nl_slots_match(&self.slots, slot, c.nl_token_generation(cqe.user_data)):
+            return 0
+        return (<Endpoint>self.endpoints[slot]).on_parked(cqe)
 
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1:
         self.stale += 1
@@ -464,13 +498,32 @@ cdef class Ring:
         self.make_space(1)
         return c.nl_ring_sqe(&self.ring)
 
-    cdef int32_t call(self, uint64_t token) except? -1:
-        """Submit, and return the result of the operation with this token: 0 or more, or -errno."""
+    cdef uint64_t new_call(self, unsigned op) noexcept:
+        """A token for one call(), so that an answer that comes too late is not taken for that of another call."""
+        self.calls += 1
+        return nl_token(c.NL_CALL_SLOT, <uint32_t>(1 + self.calls % (c.NL_GENERATION_LIMIT - 1)), op, 0)
+
+    cdef int32_t call(self, uint64_t token, object memory) except? -1:
+        """Submit, and return the result of the operation with this token: 0 or more, or -errno.
+
+        ``memory`` is the object that holds what the operation reads or writes, or None. It is kept where the kernel has
+        taken the operation and gives no answer now.
+        """
         cdef int32_t result = 0
         cdef int error
         with nogil:
             error = c.nl_ring_call(&self.ring, token, &result)
+        if error == -EAGAIN or error == -ENOMEM:
+            self.late_calls[token] = memory
         return error if error < 0 else result
+
+    cdef int on_late_call(self, uint64_t token, int res) except -1:
+        """A call's operation has completed after all; nobody waits for its answer any more."""
+        self.stale += 1
+        self.late_calls.pop(token, None)
+        if c.nl_token_op(token) == c.NL_INSTALL and res >= 0:
+            close_descriptor(res)
+        return 0
 
     # Buffers and files ------------------------------------------------------------------------------------------
 
@@ -494,18 +547,19 @@ cdef class Ring:
 
         An empty slot is asked for: a kernel that knows the operation says EBADF, one that does not EINVAL.
         """
-        c.nl_prep_install(self.call_sqe(), 0, call_token(c.NL_INSTALL))
-        return self.call(call_token(c.NL_INSTALL)) == -EBADF
+        cdef uint64_t token = self.new_call(c.NL_INSTALL)
+        c.nl_prep_install(self.call_sqe(), 0, token)
+        return self.call(token, None) == -EBADF
 
     # The end ----------------------------------------------------------------------------------------------------
 
-    cdef int drain(self, double seconds) except -1:
+    cdef int cancel_all(self, double seconds) except -1:
         """Cancel everything and wait until the kernel has let go of all memory, or the time is over."""
         cdef double end = time.monotonic() + seconds
         self.closing = True
         self.dirty.clear()
         self.make_space(1)
-        c.nl_prep_cancel_all(c.nl_ring_sqe(&self.ring), nl_token(CALL_SLOT, 1, c.NL_CANCEL, 0))
+        c.nl_prep_cancel_all(c.nl_ring_sqe(&self.ring), unawaited_token(c.NL_CANCEL))
         while True:
             self.enter(1 if self.in_flight else 0, 50000000)
             self.dispatch()
@@ -518,7 +572,7 @@ cdef class Ring:
             return
         try:
             if self.is_owner():
-                self.drain(1.0)
+                self.cancel_all(CLOSE_SECONDS)
             else:
                 # Only the owner may enter the ring, but what it has brought already may hold descriptors.
                 self.closing = True
@@ -530,6 +584,7 @@ cdef class Ring:
             self.closing = True
             c.nl_ring_close(&self.ring)
             left, self.endpoints = [each for each in self.endpoints if each is not None], []
+            self.keep_for_ever(left)
             for each in left:
                 (<Endpoint>each).attached = False
                 (<Endpoint>each).on_ring_closed()
@@ -537,6 +592,35 @@ cdef class Ring:
             self.streams.starved.clear()
             self.datagrams.starved.clear()
             self.in_flight = 0
+
+    cdef bint owner_has_ended(self) except -1:
+        """Is the thread gone that the ring belongs to? One that Python knows no more is about to go."""
+        if not self.enabled:
+            return True
+        cdef double end = time.monotonic() + CLOSE_SECONDS
+        if any(thread.native_id == self.owner for thread in threading.enumerate()):
+            return False
+        while os.path.exists(f"/proc/self/task/{self.owner}"):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.0001)
+        return True
+
+    cdef int keep_for_ever(self, list endpoints) except -1:
+        """Leak, on purpose, the memory of operations whose end has not come.
+
+        The kernel cancels them by itself, some time after the ring is closed, and may write to it until then. Nobody
+        tells when that is. Of a thread that has ended it has done so before the thread was gone.
+        """
+        cdef Endpoint endpoint
+        if not self.in_flight and not self.late_calls or self.owner_has_ended():
+            return 0
+        for each in endpoints:
+            endpoint = <Endpoint>each
+            if endpoint.in_flight:
+                left_in_flight.append(endpoint)
+        left_in_flight.append((self.streams, self.datagrams, self.late_calls))
+        return 0
 
     def counters(self):
         """What loop.statistics() tells about the ring, as a dictionary of numbers."""

@@ -17,6 +17,10 @@ cdef class Handle:
     cdef int report(self, object callback, tuple args) except -1
 
 
+cdef class ThreadSafeHandle(Handle):
+    cdef object lock
+
+
 cdef class TimerHandle(Handle):
     cdef nl_timer timer
     cdef Timers timers
@@ -50,5 +54,6 @@ cdef class Timers:
 
 
 cdef Handle new_handle(object callback, tuple args, object loop, object context, bint debug)
+cdef Handle new_threadsafe_handle(object callback, tuple args, object loop, object context, bint debug)
 cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
                            Timers timers)

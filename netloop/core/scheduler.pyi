@@ -5,7 +5,8 @@ from typing import Any, final
 
 from typing_extensions import disjoint_base
 
-# Their type() is one of these; their __class__, and so isinstance(), says asyncio.Handle or asyncio.TimerHandle.
+# Their type() is one of these; their __class__, and so isinstance(), says asyncio.Handle, asyncio.TimerHandle
+# or asyncio.events._ThreadSafeHandle.
 @disjoint_base
 class Handle:
     @property
@@ -25,6 +26,9 @@ class Handle:
     def cancel(self) -> None: ...
     def cancelled(self) -> bool: ...
     def get_context(self) -> Context: ...
+
+@disjoint_base
+class ThreadSafeHandle(Handle): ...
 
 @disjoint_base
 class TimerHandle(Handle):

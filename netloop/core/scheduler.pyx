@@ -3,7 +3,8 @@
 
 import asyncio
 import sys
-from asyncio import format_helpers
+from asyncio import events, format_helpers
+from threading import RLock
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -26,6 +27,8 @@ cdef extern from "Python.h":
 cdef enum:
     # Places of a ready queue to begin with; a power of two, as are all its later sizes.
     SLOTS = 256
+
+cdef bint threadsafe_cancelling = sys.version_info >= (3, 14)
 
 
 cdef int raise_pending() except -1:
@@ -97,6 +100,34 @@ cdef class Handle:
         if self._repr is not None:
             return self._repr
         return f"<{' '.join(self._repr_info())}>"
+
+
+cdef class ThreadSafeHandle(Handle):
+    """A handle that other threads cancel, as asyncio's of Python 3.14: they wait for a call that is under way.
+
+    So when cancel() has returned, the callback does not run any more, in whatever thread that was.
+    """
+
+    @property
+    def __class__(self):
+        return events._ThreadSafeHandle
+
+    cdef int run(self) except -1:
+        with self.lock:
+            # Cancelled, perhaps, while this thread waited for the lock.
+            if not self._cancelled:
+                call(self)
+        return 0
+
+    def cancel(self):
+        """Keep the callback from being called; if another thread is calling it, wait for the end of that."""
+        with self.lock:
+            Handle.cancel(self)
+
+    def cancelled(self):
+        """Was cancel() called? Waits for the end of a call by another thread."""
+        with self.lock:
+            return self._cancelled
 
 
 cdef inline int call(Handle handle) except -1:
@@ -193,6 +224,16 @@ cdef Handle new_handle(object callback, tuple args, object loop, object context,
     return handle
 
 
+cdef Handle new_threadsafe_handle(object callback, tuple args, object loop, object context, bint debug):
+    cdef ThreadSafeHandle handle
+    if not threadsafe_cancelling:
+        return new_handle(callback, args, loop, context, debug)
+    handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+    handle.lock = RLock()
+    fill(handle, callback, args, loop, context, debug)
+    return handle
+
+
 cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
                            Timers timers):
     cdef TimerHandle handle = TimerHandle.__new__(TimerHandle)
@@ -245,7 +286,11 @@ cdef class ReadyQueue:
         while limit > 0 and self.count and not debug[0]:
             limit -= 1
             handle = self.pop()
-            if not (<Handle>handle)._cancelled:
+            if (<Handle>handle)._cancelled:
+                continue
+            if type(handle) is ThreadSafeHandle:
+                (<Handle>handle).run()
+            else:
                 call(<Handle>handle)
         return min(limit, self.count)
 

@@ -2,17 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.scheduler cimport Handle, ReadyQueue, Timers
-
-
-cdef class Wake(Endpoint):
-    cdef LoopCore loop
-    cdef int read_fd
-    cdef int write_fd
-    cdef bint written
-    cdef unsigned char bytes[256]
-
-    cdef close(self)
-    cdef int write(self) noexcept
+from netloop.core.wake cimport Wake
 
 
 cdef class LoopCore:
@@ -21,11 +11,12 @@ cdef class LoopCore:
     cdef Timers timers
     cdef Wake wake
     cdef bint blocked
+    cdef bint in_main_thread
+    cdef readonly dict _signal_handlers
     cdef double spin
-    # Is what a transport is given to write sent at once, and not at the turn's end?
+    # Is what is written sent at once, and not with the turn's other submissions?
     cdef bint eager_writes
     cdef readonly uint64_t turns
-    cdef readonly uint64_t wakeups
     cdef public bint _stopping
     cdef public bint _closed
     cdef public object _thread_id
@@ -40,6 +31,7 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
+    cdef int wait(self) except -1
     cdef bint spin_awhile(self, int64_t limit) except -1
     cdef int schedule_farewell(self, Endpoint endpoint) except -1
     cdef int64_t wait_limit(self) except? -2

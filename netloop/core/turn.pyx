@@ -5,23 +5,19 @@ The other half, `netloop.event_loop.EventLoop`, is Python and inherits from asyn
 connection or once per loop. Attributes with a leading underscore are those that asyncio's half reads and writes.
 """
 
-import os
+import threading
 from asyncio import Future, base_events
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
 from netloop.core cimport cext as c
-from netloop.core.scheduler cimport TimerHandle, new_handle, new_timer
+from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
+from netloop.core.threads cimport enter_thread, leave_thread
+from netloop.core.wake cimport SHORT_WAIT, Wake
 
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-
-cdef extern from "<unistd.h>" nogil:
-    int pipe2(int *descriptors, int flags)
 
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
@@ -37,68 +33,6 @@ cdef double monotonic() noexcept:
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
-cdef class Wake(Endpoint):
-    """Ends the kernel's wait from outside: by another thread or by a signal.
-
-    Both write to one pipe that the ring reads: threads a zero byte, CPython's C-level signal handler the signal's
-    number (signal.set_wakeup_fd). An eventfd would do for threads, but takes no single bytes from the signal handler.
-    The ring's MSG_RING was not chosen because the signal handler cannot use it.
-    """
-
-    def __cinit__(self):
-        self.read_fd = self.write_fd = -1
-
-    def __init__(self, LoopCore loop):
-        cdef int ends[2]
-        if pipe2(ends, O_CLOEXEC):
-            raise OSError(errno, "cannot make the pipe that wakes the loop: " + os.strerror(errno))
-        self.read_fd, self.write_fd = ends[0], ends[1]
-        # Only the writing end: a read on a non-blocking descriptor fails with EAGAIN instead of waiting in the ring.
-        fcntl(self.write_fd, F_SETFL, fcntl(self.write_fd, F_GETFL, 0) | O_NONBLOCK)
-        self.loop = loop
-        loop.ring.attach(self)
-        self.mark_dirty()
-
-    def __dealloc__(self):
-        self.close()
-
-    cdef close(self):
-        if self.read_fd >= 0:
-            close_descriptor(self.read_fd)
-            close_descriptor(self.write_fd)
-            self.read_fd = self.write_fd = -1
-
-    cdef int write(self) noexcept:
-        """Wake the loop. A pipe that is full has woken it already."""
-        self.written = True
-        return write_descriptor(self.write_fd, b"\0", 1)
-
-    cdef int on_flush(self) except -1:
-        if not self.in_flight:
-            # An offset of -1 means the file's own position, the only one a pipe has.
-            c.nl_prep_read(self.sqe(), c.nl_descriptor(self.read_fd), self.bytes, sizeof(self.bytes),
-                           <c.uint64_t>-1, self.token(c.NL_READ, 0))
-        return 0
-
-    cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        cdef bytes received
-        self.written = False
-        self.loop.wakeups += 1
-        if res > 0:
-            received = self.bytes[:res]
-            for number in received:
-                if number:
-                    self.loop._handle_signal(number)
-        elif res != -EINTR and res != -EAGAIN:
-            self.loop.call_exception_handler({
-                "message": "the pipe that wakes the event loop cannot be read; was its descriptor closed?",
-                "exception": OSError(-res, os.strerror(-res)),
-            })
-            return 0
-        self.mark_dirty()
-        return 0
-
-
 cdef class LoopCore:
     """call_soon and its kin, and the turn that runs what they schedule."""
 
@@ -106,12 +40,14 @@ cdef class LoopCore:
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.timers = Timers()
+        self._signal_handlers = {}  # signal number: its handle, which is run as often as the signal comes
 
-    def _set_up(self, dict options, double spin):
+    def _set_up(self, dict options, double spin, bint eager_writes):
         """Make the ring, once, from the options of EventLoop. Raises OSError."""
         self.spin = spin
+        self.eager_writes = eager_writes
         self.ring = Ring(**options)
-        self.wake = Wake(self)
+        self.wake = Wake(self, self.ring, self.ready, self._signal_handlers)
         c.nl_heap_settle()
 
     # Scheduling -------------------------------------------------------------------------------------------------
@@ -150,7 +86,7 @@ cdef class LoopCore:
         The interpreter lock makes the ready queue itself the inbox; only a loop that waits in the kernel is woken.
         """
         self.check_call(callback, "call_soon_threadsafe", False)
-        cdef Handle handle = new_handle(callback, args, self, context, self._debug)
+        cdef Handle handle = new_threadsafe_handle(callback, args, self, context, self._debug)
         self.ready.push(handle)
         if self.blocked and not self.wake.written:
             self.wake.write()
@@ -209,16 +145,9 @@ cdef class LoopCore:
         ring.flush()
         limit = self.wait_limit()
         scheduled = self.ready.count
-        if limit != 0 and self.spin and self.spin_awhile(limit):
-            pass
-        elif limit != 0:
-            # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
-            # neither the wait limit nor the wake-up takes into account.
-            self.blocked = True
-            try:
-                ring.enter(1, limit)
-            finally:
-                self.blocked = False
+        if limit != 0:
+            if not self.spin or not self.spin_awhile(limit):
+                self.wait()
         elif c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
             ring.enter(0, 0)
         elif self.turns % YIELD_TURNS == 0:
@@ -233,6 +162,29 @@ cdef class LoopCore:
         ring.dispatch()
         if self.timers.heap.count:
             self.fire_timers()
+        return 0
+
+    cdef int wait(self) except -1:
+        """Submit, and sleep until something has arrived or a timer is due."""
+        cdef Ring ring = self.ring
+        cdef int64_t limit
+        cdef bint short = False
+        try:
+            if self.in_main_thread:
+                short = not self.wake.wakeup_fd.begin_wait()
+            if ring.ring.fd < 0:
+                ring.check_usable()  # a handler of a signal has forked, and this is the child
+            # It was asked before, but since then there was time to spin, and handlers of signals may have run.
+            limit = self.wait_limit()
+            short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
+            # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
+            # neither the wait limit nor the wake-up takes into account.
+            self.blocked = True
+            ring.enter(limit != 0, SHORT_WAIT if short else limit)
+        finally:
+            self.blocked = False
+            if self.in_main_thread:
+                self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.ready.count)
         return 0
 
     cdef bint spin_awhile(self, int64_t limit) except -1:
@@ -332,17 +284,25 @@ cdef class LoopCore:
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
     def _enter_thread(self):
-        self.ring.enter_thread(self.wake)
+        enter_thread(self.ring, self.wake)
         # With a ring that was replaced, the wake-up that was under way is gone too.
         self.wake.written = False
         self.wake.mark_dirty()
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
 
     def _leave_thread(self):
-        self.ring.leave_thread()
+        try:
+            self.wake.collect()
+        finally:
+            leave_thread(self.ring, self.wake)
 
     def _wakeup_fd(self):
-        """Where signal.set_wakeup_fd() is to write."""
-        return self.wake.write_fd
+        """The process's wake-up descriptor, as far as this loop has it."""
+        return self.wake.wakeup_fd
+
+    def _new_handle(self, callback, args):
+        """A handle that may be scheduled more than once."""
+        return new_handle(callback, args, self, None, self._debug)
 
     def _abandon(self):
         """After fork, in the child: give up the parent's ring."""
@@ -356,6 +316,7 @@ cdef class LoopCore:
         self.farewell = self.farewells = None
         if self.ring is not None and self.wake is not None:
             self.ring.close()
+            self.wake.wakeup_fd.close()
             self.wake.close()
 
     def _counters(self):
@@ -363,7 +324,7 @@ cdef class LoopCore:
         counters = self.ring.counters()
         counters["in_flight"] -= self.wake.in_flight
         counters.update(
-            turns=self.turns, wakeups=self.wakeups, ready=self.ready.count, timers=len(self.timers),
+            turns=self.turns, wakeups=self.wake.wakeups, ready=self.ready.count, timers=len(self.timers),
             connections=self.connections, connections_accepted=self.connections_accepted,
         )
         return counters

@@ -91,10 +91,14 @@ class Connections(LoopMixin):
         if interleave:
             infos = base_events._interleave_addrinfos(infos, interleave)  # type: ignore[attr-defined]
         errors: list[list[OSError]] = []
-        winner = await self._first((self._connect_sock(errors, info, local) for info in infos), delay)
-        if winner is None:
-            raise _joined([error for each in errors for error in each], all_errors)
-        return winner
+        try:
+            winner = await self._first((self._connect_sock(errors, info, local) for info in infos), delay)
+            if winner is None:
+                raise _joined([error for each in errors for error in each], all_errors)
+            return winner
+        finally:
+            # The traceback of what was raised has this frame: each error in the list would be a cycle with itself.
+            errors.clear()
 
     async def _first(
         self, attempts: Iterable[Coroutine[Any, Any, socket.socket]], delay: float

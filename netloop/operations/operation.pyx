@@ -2,14 +2,20 @@
 """One operation on a descriptor of the caller, awaited.
 
 An operation is its own future, so that a call makes one object. Cancelling it ends the wait at once; the memory it
-works on stays alive, held by the endpoint table, until the kernel has said that it is done with it.
+works on stays alive, held by the endpoint table, until the kernel has said that it is done with it. What it has taken
+from a socket by then, and nobody claims, is there for the next one.
 """
 
+import _socket
+import collections
+import functools
 import os
+import socket
+import weakref
 from asyncio.exceptions import CancelledError, InvalidStateError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINTR
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, uint64_t
 
 from netloop.core cimport cext as c
@@ -20,6 +26,24 @@ cdef extern from "<poll.h>":
     enum:
         POLLIN
         POLLOUT
+
+cdef extern from *:
+    """
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* One number for all architectures; older headers do not know it. */
+    #ifndef SYS_pidfd_open
+    #define SYS_pidfd_open 434
+    #endif
+    static int nl_pidfd_open(int pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+    """
+    int nl_pidfd_open(int pid)
+
+cdef object socket_class = socket.socket
+cdef object raw_socket_class = _socket.socket
+# The member below the property of socket.socket, which makes an enumeration of each number.
+cdef object raw_type = _socket.socket.type
+cdef int SOCK_STREAM = socket.SOCK_STREAM
 
 
 cdef class Operation(Endpoint):
@@ -52,6 +76,10 @@ cdef class Operation(Endpoint):
         """Nobody waits any more for this outcome: what is in it that must not be lost?"""
         return 0
 
+    cdef int set_aside(self) except -1:
+        """The awaiter has been cancelled when the outcome was there already: what of it lies in the caller's memory?"""
+        return 0
+
     cdef int forget(self) except -1:
         """Nothing is to come: let go of what a task that is done with this would keep alive."""
         return 0
@@ -77,7 +105,8 @@ cdef class Operation(Endpoint):
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        if (res == -EAGAIN or res == -EINTR) and self.state == WAITING:
+        if self.state == WAITING and (res == -EAGAIN or res == -EINTR or res == -c.ECANCELED):
+            # Nobody but a loop that stops cancels what somebody waits for; it is begun anew when the loop runs again.
             return self.mark_dirty()
         return self.settle(res, flags)
 
@@ -152,7 +181,7 @@ cdef class Operation(Endpoint):
             self.value = None
             self.forget()
             return
-        self.abandon()
+        self.end_wait()
         # Whoever is told of a cancellation may close the file or use the memory next. Mostly a turn has passed since
         # and the kernel has let go already.
         if self.attached:
@@ -160,7 +189,7 @@ cdef class Operation(Endpoint):
         if not self.attached:
             self.forget()
 
-    cdef bint abandon(self) except -1:
+    cdef bint end_wait(self) except -1:
         """Wait no more for the outcome."""
         self.state = CANCELLED
         if self.attached:
@@ -225,9 +254,11 @@ cdef class Operation(Endpoint):
     def cancel(self, msg=None):
         """End the wait; says whether there was one."""
         if self.state != WAITING:
+            if self.state == DONE and not self.taken:
+                self.set_aside()
             return False
         self.message = msg
-        self.abandon()
+        self.end_wait()
         self.wake()
         return True
 
@@ -270,6 +301,20 @@ cdef class Poll(Operation):
         return 0
 
 
+def pidfd_open(int pid):
+    """A descriptor of a process, closed on exec; see os.pidfd_open.
+
+    That function is missing where Python was built with the headers of a kernel before Linux 5.3, as the interpreters
+    that are distributed for all systems are.
+
+    Raises OSError: ESRCH, there is no such process; EMFILE; ENOSYS or EPERM, a sandbox refuses the call.
+    """
+    cdef int descriptor = nl_pidfd_open(pid)
+    if descriptor < 0:
+        raise OSError(errno, "pidfd_open failed: " + os.strerror(errno))
+    return descriptor
+
+
 cdef class ReadFile(Operation):
     """Reading from a place in a regular file; the result is bytes, fewer than asked for at the file's end."""
 
@@ -289,3 +334,92 @@ cdef class ReadFile(Operation):
 
     cdef object result_of(self, int res, unsigned flags):
         return self.data if <unsigned>res == self.length else self.data[:res]
+
+
+cdef class Unclaimed:
+    """What cancelled receives of a loop have taken, for the next one on the same socket object."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.by_socket = {}
+        self.cancels = {}
+
+    cdef bint is_cancelling(self, object sock, bint writing) except -1:
+        """Is there an operation on the socket whose cancelling in the kernel has not come to its end?"""
+        return bool(self.cancels) and (id(sock), writing) in self.cancels
+
+    cdef int add_cancel(self, object sock, bint writing) except -1:
+        key = (id(sock), writing)
+        self.cancels[key] = self.cancels.get(key, 0) + 1
+        return 0
+
+    cdef int remove_cancel(self, object sock, bint writing) except -1:
+        key = (id(sock), writing)
+        self.cancels[key] -= 1
+        if not self.cancels[key]:
+            del self.cancels[key]
+        return 0
+
+    cdef int add(self, object sock, object data, object address) except -1:
+        """Keep what was taken from a socket for the next call on it."""
+        if self.loop._closed or sock.fileno() < 0:
+            return 0  # there will be no other call
+        stream = is_stream(sock)
+        if stream and not data:
+            return 0  # the end of a stream is there again at the next receive
+        if address is None and not stream:
+            address = peer_of(sock)
+        self.entries_of(sock).append((data, address))
+        return 0
+
+    cdef int add_failure(self, object sock, object failure) except -1:
+        self.entries_of(sock).append(failure)
+        return 0
+
+    cdef object entries_of(self, object sock):
+        key = id(sock)
+        found = self.by_socket.get(key)
+        if found is None:
+            # A dictionary with weak keys would ask the socket for its hash, and compare it with others. The reference
+            # is what pop() is called with when the socket is gone: the value for a key that is not there.
+            found = weakref.ref(sock, functools.partial(self.by_socket.pop, key)), collections.deque()
+            self.by_socket[key] = found
+        return found[1]
+
+    cdef object take(self, object sock, Py_ssize_t room):
+        """The oldest thing kept of a socket, or None: (data of at most `room` bytes, address) or an exception."""
+        if id(sock) not in self.by_socket:
+            return None
+        entries = self.entries_of(sock)
+        entry = entries.popleft()
+        if isinstance(entry, tuple) and len(entry[0]) > room:
+            data, address = entry
+            if is_stream(sock):
+                entries.appendleft((data[room:], address))
+            entry = (data[:room], address)
+        if not entries:
+            del self.by_socket[id(sock)]
+        return entry
+
+    def close(self):
+        """The loop is closed: nobody will come for it."""
+        self.by_socket.clear()
+        self.cancels.clear()
+
+
+cdef bint is_stream(object sock) except -1:
+    number = raw_type.__get__(sock) if isinstance(sock, raw_socket_class) else sock.type
+    return (number & 0xf) == SOCK_STREAM
+
+
+cdef bint can_claim(object sock) except -1:
+    """Can what a cancelled operation has taken be kept for this object, and no longer than it lives?"""
+    return type(sock) is socket_class or type(sock).__weakrefoffset__ != 0
+
+
+cdef object peer_of(object sock):
+    """Where the data of a connected socket comes from; None if it is not connected."""
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None

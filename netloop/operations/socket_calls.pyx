@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The native half of loop.sock_recv() and its kin: what each call checks, and which operation it begins."""
 
+import functools
 import socket
 from asyncio import base_events
 
@@ -9,11 +10,10 @@ from libc.errno cimport EAGAIN, EINTR, errno as last_error
 
 from netloop.core cimport cext as c
 from netloop.transports.address cimport encode_address, encode_destination
-from netloop.operations.unclaimed cimport Kept, is_stream
 from netloop.core.turn cimport LoopCore
-from netloop.operations.operation cimport Operation
+from netloop.operations.operation cimport Operation, Unclaimed, can_claim, is_stream
 from netloop.operations.socket_operation cimport (
-    MOST_AT_ONCE, Accept, Connect, Receive, ReceiveFrom, ReceiveInto, SendAll, SendTo, family_of, os_error,
+    MOST_AT_ONCE, Connect, Readiness, Receive, ReceiveFrom, ReceiveInto, SendAll, SendTo, family_of, os_error,
 )
 
 
@@ -40,20 +40,21 @@ cdef Py_ssize_t size_from(object number):
 cdef class SocketCalls:
     """Starts the operations of one loop on sockets of the caller, and keeps what cancelled ones have taken.
 
-    Each method returns an operation to be awaited. What a socket's own method would refuse, that method is made to
-    refuse: the errors are the same, and so are their words.
+    Each method returns an operation to be awaited; a receive returns, for an object for which nothing can be kept, a
+    coroutine that waits and then calls the object's own method. What a socket's own method would refuse, that method is
+    made to refuse: the errors are the same, and so are their words.
     """
 
     cdef LoopCore loop
-    cdef Kept kept
+    cdef Unclaimed unclaimed
     cdef dict transports
 
     def __init__(self, loop, transports):
         self.loop = loop
         self.transports = transports.data
-        self.kept = Kept(loop)
+        self.unclaimed = Unclaimed(loop)
 
-    cdef int check(self, object sock) except -2:
+    cpdef int check(self, object sock) except -2:
         """Refuse what asyncio refuses; the socket's descriptor, or -1 if it is closed."""
         cdef int fd
         if type(sock) is not socket_class:
@@ -84,27 +85,31 @@ cdef class SocketCalls:
         cdef ReceiveFrom whole
         if fd < 0 or size <= 0:
             return self.answer(sock.recv(n))
+        if not can_claim(sock):
+            return self.loop._when_ready(sock, functools.partial(sock.recv, n))
         if size > <Py_ssize_t>self.loop.ring.streams.size:
             if not is_stream(sock):
                 whole = ReceiveFrom.__new__(ReceiveFrom)
                 whole.length = size
-                return whole.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+                return whole.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
             size = self.loop.ring.streams.size
         operation = Receive.__new__(Receive)
         operation.length = <unsigned>size
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_RECV)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_RECV)
 
     def receive_into(self, sock, buffer):
         """recv_into()"""
         cdef int fd = self.check(sock)
         cdef ReceiveInto operation = ReceiveInto.__new__(ReceiveInto)
+        if not can_claim(sock):
+            return self.loop._when_ready(sock, functools.partial(sock.recv_into, buffer))
         try:
             operation.export(buffer, PyBUF_WRITABLE)
         except (TypeError, BufferError):
             return self.answer(sock.recv_into(buffer))
         if fd < 0 or not operation.length:
             return self.answer(sock.recv_into(buffer))
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def receive_from(self, sock, n):
         """recvfrom()"""
@@ -113,14 +118,18 @@ cdef class SocketCalls:
         operation.length = size_from(n)
         if fd < 0 or operation.length < 0:
             return self.answer(sock.recvfrom(n))
+        if not can_claim(sock):
+            return self.loop._when_ready(sock, functools.partial(sock.recvfrom, n))
         operation.with_address = True
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def receive_from_into(self, sock, buffer, nbytes):
         """recvfrom_into()"""
         cdef int fd = self.check(sock)
         cdef ReceiveInto operation = ReceiveInto.__new__(ReceiveInto)
         cdef Py_ssize_t size = size_from(nbytes)
+        if not can_claim(sock):
+            return self.loop._when_ready(sock, functools.partial(sock.recvfrom_into, buffer, nbytes))
         try:
             operation.export(buffer, PyBUF_WRITABLE)
         except (TypeError, BufferError):
@@ -130,18 +139,19 @@ cdef class SocketCalls:
         if size:
             operation.length = size
         operation.with_address = True
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
-    def accept(self, sock):
-        """accept()"""
+    def ready(self, sock, bint writing):
+        """Wait until the socket can be read or written."""
         cdef int fd = self.check(sock)
-        cdef Accept operation = Accept.__new__(Accept)
+        cdef Readiness operation = Readiness.__new__(Readiness)
         if fd < 0:
-            return self.answer(sock.accept())
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+            return self.answer(None)
+        operation.writing = writing
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def connect(self, sock, address):
-        """connect(); the address is numeric."""
+        """connect(), where an attempt would block or has found no room; the address is numeric."""
         cdef int fd = self.check(sock)
         cdef Connect operation = Connect.__new__(Connect)
         if fd < 0:
@@ -149,12 +159,7 @@ cdef class SocketCalls:
         operation.length = encode_address(family_of(sock), address, &operation.name)
         operation.address = address
         operation.writing = True
-        operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
-        # A peer in the same thread may wait for the connection before the loop's next turn.
-        if c.nl_ring_space(&operation.ring.ring):
-            operation.on_flush()
-            operation.ring.submit()
-        return operation
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def send_all(self, sock, data):
         """send() of everything; None if all went at once, as it mostly does.
@@ -168,7 +173,7 @@ cdef class SocketCalls:
         cdef Py_ssize_t sent = 0
         if fd < 0:
             return self.answer(sock.send(data))
-        if not self.kept.is_leaving(sock, True):
+        if not self.unclaimed.is_cancelling(sock, True):
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
             try:
                 sent = send_now(fd, view.buf, view.len)
@@ -182,7 +187,7 @@ cdef class SocketCalls:
         operation.export(data, PyBUF_SIMPLE)
         operation.sent = max(sent, 0)
         operation.writing = True
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def send_to(self, sock, data, address):
         """sendto(), where an attempt has found no room"""
@@ -195,11 +200,11 @@ cdef class SocketCalls:
         operation.address_to(name)
         operation.writing = True
         operation.counting = counting
-        return operation.begin(self.loop, self.kept, sock, fd, c.NL_SINGLE)
+        return operation.begin(self.loop, self.unclaimed, sock, fd, c.NL_SINGLE)
 
     def close(self):
-        """The loop is closed: nobody will come for what was kept."""
-        self.kept.close()
+        """The loop is closed: nobody will claim what was taken."""
+        self.unclaimed.close()
 
 
 cdef Py_ssize_t send_now(int fd, const void *data, Py_ssize_t length) except -2:

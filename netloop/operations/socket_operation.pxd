@@ -1,9 +1,8 @@
 cimport cython
 
 from netloop.core.cext cimport iovec, msghdr, sockaddr_storage, socklen_t
-from netloop.operations.unclaimed cimport Kept
 from netloop.core.turn cimport LoopCore
-from netloop.operations.operation cimport Operation
+from netloop.operations.operation cimport Operation, Unclaimed
 
 
 cdef enum:
@@ -12,12 +11,13 @@ cdef enum:
 
 
 cdef class SocketOperation(Operation):
-    cdef Kept kept
+    cdef Unclaimed unclaimed
     cdef object sock
     cdef bint writing
-    cdef bint leaving
+    # Is it one of those that its socket's next operations must not overtake?
+    cdef bint cancel_pending
 
-    cdef begin(self, LoopCore loop, Kept kept, object sock, int fd, unsigned op)
+    cdef begin(self, LoopCore loop, Unclaimed unclaimed, object sock, int fd, unsigned op)
     cdef bint serve(self) except -1
     cdef object digest(self, object data, object address)
     cdef tuple entry_of(self, object value)
@@ -59,6 +59,10 @@ cdef class ReceiveInto(Message):
     cdef bint with_address
     cdef object target
     cdef Py_ssize_t length
+    # What the target held when the awaiter was cancelled.
+    cdef bytes held
+
+    cdef bytes received(self, object value)
 
 
 @cython.final
@@ -79,9 +83,8 @@ cdef class SendTo(Message):
 
 
 @cython.final
-cdef class Accept(SocketOperation):
-    cdef sockaddr_storage name
-    cdef socklen_t length
+cdef class Readiness(SocketOperation):
+    pass
 
 
 @cython.final

@@ -12,38 +12,34 @@ completed by then has taken something from the socket: it is kept for the next c
 import _socket
 import errno
 import os
-import socket
 
 cimport cython
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EBADF, ENOBUFS
 from libc.string cimport memcpy
-from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
 from netloop.transports.address cimport decode_address
-from netloop.operations.unclaimed cimport Kept
 from netloop.core.turn cimport LoopCore
-from netloop.operations.operation cimport WAITING, Operation
+from netloop.operations.operation cimport WAITING, Operation, Unclaimed
 from netloop.core.ring cimport Ring
 
 
 cdef extern from "<poll.h>":
     enum:
+        POLLIN
         POLLOUT
 
 # Seconds to the next try where no poll tells of room, doubled each time.
 cdef double FIRST_PAUSE = 0.001
 cdef double LAST_PAUSE = 0.05
 
-cdef object socket_class = socket.socket
 cdef object raw_socket_class = _socket.socket
 # The member below the property of socket.socket, which makes an enumeration of each number.
 cdef object raw_family = _socket.socket.family
 # Errors after which the next attempt may fare better.
 cdef tuple PASSING = (errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM, errno.ECANCELED, errno.EBADF)
-cdef tuple FAMILIES = (c.AF_INET, c.AF_INET6, c.AF_UNIX)
 
 
 cdef object os_error(int error):
@@ -57,18 +53,18 @@ cdef int family_of(object sock) except -1:
 cdef class SocketOperation(Operation):
     """The common part of operations on a socket."""
 
-    cdef begin(self, LoopCore loop, Kept kept, object sock, int fd, unsigned op):
-        """Begin, unless what was kept is the outcome already; returns the operation."""
+    cdef begin(self, LoopCore loop, Unclaimed unclaimed, object sock, int fd, unsigned op):
+        """Begin, unless what nobody claimed is the outcome already; returns the operation."""
         self.loop = loop
-        self.kept = kept
+        self.unclaimed = unclaimed
         self.sock = sock
-        if not kept.entries or not self.serve():
+        if not unclaimed.by_socket or not self.serve():
             self.start(loop, fd, op)
         return self
 
     cdef bint serve(self) except -1:
-        """Take what was kept of the socket as the outcome; says whether there was anything."""
-        entry = None if self.writing else self.kept.take(self.sock, self.room())
+        """Take what nobody claimed as the outcome; says whether there was anything."""
+        entry = None if self.writing else self.unclaimed.take(self.sock, self.room())
         if entry is None:
             return False
         if isinstance(entry, tuple):
@@ -78,7 +74,7 @@ cdef class SocketOperation(Operation):
         return True
 
     cdef object digest(self, object data, object address):
-        """What was kept of an earlier operation, as this one's result."""
+        """What an earlier operation has taken, as this one's result."""
         return None
 
     cdef tuple entry_of(self, object value):
@@ -94,10 +90,10 @@ cdef class SocketOperation(Operation):
             if not self.is_open():
                 self.retire()
                 return self.finish(None, os_error(EBADF))
-            if self.kept.is_leaving(self.sock, self.writing):
+            if self.unclaimed.is_cancelling(self.sock, self.writing):
                 # One that was cancelled may have taken what this one must not overtake; the cancel is on its way.
                 return 1
-            if self.kept.entries and self.serve():
+            if self.unclaimed.by_socket and self.serve():
                 return self.retire()
         try:
             return Operation.on_flush(self)
@@ -116,25 +112,25 @@ cdef class SocketOperation(Operation):
         self.sock = None
         return 0
 
-    cdef bint abandon(self) except -1:
+    cdef bint end_wait(self) except -1:
         if self.state == WAITING and self.in_flight:
-            self.leaving = True
-            self.kept.add_leaving(self.sock, self.writing)
-        return Operation.abandon(self)
+            self.cancel_pending = True
+            self.unclaimed.add_cancel(self.sock, self.writing)
+        return Operation.end_wait(self)
 
     cdef int retire(self) except -1:
-        if self.leaving:
-            self.leaving = False
-            self.kept.remove_leaving(self.sock, self.writing)
+        if self.cancel_pending:
+            self.cancel_pending = False
+            self.unclaimed.remove_cancel(self.sock, self.writing)
         return Operation.retire(self)
 
     cdef int keep(self, object value, object failure) except -1:
         if failure is None:
             entry = self.entry_of(value)
-            return 0 if entry is None else self.kept.add(self.sock, entry)
+            return 0 if entry is None else self.unclaimed.add(self.sock, entry[0], entry[1])
         if self.room() and isinstance(failure, OSError) and failure.errno not in PASSING:
             # The kernel reports the end of a connection once.
-            self.kept.add_failure(self.sock, failure)
+            self.unclaimed.add_failure(self.sock, failure)
         return 0
 
 
@@ -201,8 +197,18 @@ cdef class BufferOperation(SocketOperation):
         self.release()
         return SocketOperation.retire(self)
 
+    cdef bint end_wait(self) except -1:
+        """The caller may use its memory for something else as soon as it has cancelled."""
+        SocketOperation.end_wait(self)
+        if self.exported and self.attached:
+            self.withdraw()
+        return True
+
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         return self.release()
+
+    cdef int on_ring_closed(self) except -1:
+        return 0 if self.in_flight else self.release()
 
 
 @cython.no_gc_clear
@@ -295,8 +301,15 @@ cdef class ReceiveInto(Message):
         return (len(data), address) if self.with_address else len(data)
 
     cdef tuple entry_of(self, object value):
-        count, address = value if self.with_address else (value, None)
-        return (bytes(memoryview(self.target).cast("B")[:count]), address)
+        return (self.received(value) if self.held is None else self.held, value[1] if self.with_address else None)
+
+    cdef int set_aside(self) except -1:
+        if self.failure is None and self.held is None:
+            self.held = self.received(self.value)
+        return 0
+
+    cdef bytes received(self, object value):
+        return bytes(memoryview(self.target).cast("B")[:value[0] if self.with_address else value])
 
 
 @cython.no_gc_clear
@@ -372,40 +385,26 @@ cdef class SendTo(Message):
         return res if self.counting else None
 
 
-cdef class Accept(SocketOperation):
-    """accept(): a non-blocking, close-on-exec socket and the peer's address."""
+cdef class Readiness(SocketOperation):
+    """Waiting until a socket can be read or written: nothing is taken, so nothing is lost when it is cancelled.
+
+    All that wait for one file are told, in this process and in others, where operations that take something are asked
+    in the order in which they were begun.
+    """
 
     cdef int prepare(self) except -1:
-        self.length = sizeof(self.name)
-        c.nl_prep_accept(self.sqe(), c.nl_descriptor(self.fd), <c.sockaddr *>&self.name, &self.length, -1, 0,
-                         self.own_token())
+        c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLOUT if self.writing else POLLIN, self.own_token())
         return 0
 
-    cdef object result_of(self, int res, unsigned flags):
-        try:
-            connection = socket_class(self.sock.family, self.sock.type, self.sock.proto, fileno=res)
-        except BaseException:
-            close_descriptor(res)
-            raise
-        connection.settimeout(0)
-        if self.name.ss_family in FAMILIES:
-            return connection, decode_address(&self.name, self.length)
-        return connection, connection.getpeername()
+    cdef bint serve(self) except -1:
+        return False
 
-    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        if res >= 0:
-            close_descriptor(res)
-        return 0
-
-    cdef object digest(self, object data, object address):
-        return (data, address)
-
-    cdef tuple entry_of(self, object value):
-        return value
+    cdef bint end_wait(self) except -1:
+        return Operation.end_wait(self)
 
 
 cdef class Connect(SocketOperation):
-    """connect() on a non-blocking socket."""
+    """connect() of a socket that is blocking, or where a UNIX socket's backlog had no room at once."""
 
     cdef int prepare(self) except -1:
         c.nl_prep_connect(self.sqe(), c.nl_descriptor(self.fd), <c.sockaddr *>&self.name, self.length,
@@ -413,4 +412,7 @@ cdef class Connect(SocketOperation):
         return 0
 
     cdef object error_of(self, int res):
+        # As asyncio: a UNIX socket's connect() says it directly, where the others' outcome is asked for later.
+        if self.name.ss_family == c.AF_UNIX:
+            return os_error(-res)
         return OSError(-res, f"Connect call failed {self.address}")

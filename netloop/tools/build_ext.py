@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from Cython.Compiler.Main import CompilationOptions
@@ -44,18 +43,25 @@ class BuildExt(build_ext):
             extension.extra_link_args = list(link_arguments)
 
     def build_extensions(self) -> None:
-        """Build all modules, as many at a time as there are processors, the largest first.
+        """Build all modules, in as many processes as there are processors.
 
         In processes, because Cython is Python and its threads would wait for each other; forked, because each would
         else spend as long on importing Cython as on translating a module.
         """
         self.check_extensions_list(self.extensions)
-        largest_first = sorted(self.extensions, key=lambda extension: -Path(extension.sources[0]).stat().st_size)
-        jobs = self.parallel or len(os.sched_getaffinity(0))
         forking = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(jobs, forking, initializer=_adopt, initargs=(self,)) as pool:
-            for _ in pool.map(_build, [extension.name for extension in largest_first]):
-                pass
+        shares = _shares(self.extensions, self.parallel or len(os.sched_getaffinity(0)))
+        processes = [forking.Process(target=self._build_all, args=(share,)) for share in shares]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            raise CompileError("not all modules could be built; the errors are above")
+
+    def _build_all(self, extensions: list[Extension]) -> None:
+        for extension in extensions:
+            self.build_extension(extension)
 
     def build_extension(self, ext: Extension) -> None:
         """Have Cython write the C, beside the objects and not among the sources, and the compiler compile it."""
@@ -75,14 +81,13 @@ class BuildExt(build_ext):
         super().build_extension(translated)
 
 
-_command: BuildExt
+def _shares(extensions: list[Extension], count: int) -> list[list[Extension]]:
+    """Divide modules among so many processes, by the size of their sources."""
 
+    def size(extension: Extension) -> int:
+        return sum(Path(source).stat().st_size for source in extension.sources)
 
-def _adopt(command: BuildExt) -> None:
-    """In a process of the pool: know the command that this process is a copy of."""
-    global _command
-    _command = command
-
-
-def _build(name: str) -> None:
-    _command.build_extension(next(extension for extension in _command.extensions if extension.name == name))
+    shares: list[list[Extension]] = [[] for _ in range(min(count, len(extensions)))]
+    for extension in sorted(extensions, key=size, reverse=True):
+        min(shares, key=lambda share: sum(map(size, share))).append(extension)
+    return shares

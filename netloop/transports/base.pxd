@@ -37,7 +37,7 @@ cdef class Transport(Endpoint):
     cdef int schedule_farewell(self) except -1
     cdef int discard(self) except -1
     cdef int close_file(self) except -1
-    cdef int leave(self) except -1
+    cdef int retire(self) except -1
     cdef int lose(self, object exc) except -1
     cdef int fail(self, object exc, str message) except -1
     cdef Py_ssize_t unsent(self) noexcept

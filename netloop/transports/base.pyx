@@ -91,7 +91,7 @@ cdef class Transport(Endpoint):
         elif self.ending:
             self.ending = False
             self.ring.endings -= 1
-        return self.leave() if self.state == NL_CLOSED else self.mark_dirty()
+        return self.retire() if self.state == NL_CLOSED else self.mark_dirty()
 
     cdef int begin_ending(self) except -1:
         """The protocol is to be told, at the place in the ready queue that it has from now on.
@@ -130,7 +130,7 @@ cdef class Transport(Endpoint):
         # What was about to close is closed; what was left open is for its owner to hear of.
         return self.step(c.NL_ON_RING_CLOSED)
 
-    cdef int leave(self) except -1:
+    cdef int retire(self) except -1:
         """Nothing of this transport is left: leave the endpoint table. If the ring has gone first, close the file."""
         return self.ring.detach(self) if self.attached else self.close_file()
 
@@ -461,11 +461,11 @@ cdef class SocketTransport(ReadingTransport):
             c.nl_prep_close(self.sqe(), self.file, self.token(c.NL_CLOSE, 0))
         return 0
 
-    cdef int leave(self) except -1:
+    cdef int retire(self) except -1:
         self.loop.connections -= 1
         if self.file.flag and self.attached:
             c.nl_files_give(&self.ring.files, self.file.number)
-        return ReadingTransport.leave(self)
+        return ReadingTransport.retire(self)
 
     def get_extra_info(self, name, default=None):
         """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""

@@ -52,6 +52,7 @@ cdef class DatagramTransport(DatagramBase):
         return self.outbox.size
 
     cdef int discard(self) except -1:
+        self.untold.clear()
         return 0 if self.sending else self.outbox.clear()
 
     # What is wanted becomes submissions -------------------------------------------------------------------------

@@ -19,6 +19,8 @@ cdef class DatagramBase(SocketTransport):
     # The timer after which a send is tried again.
     cdef object pausing
     cdef double pause
+    # Errors that the protocol is to hear of in the next turn.
+    cdef list untold
 
     cdef bint wants_data(self) noexcept
     cdef int accept(self, bytes payload, object address) except -1
@@ -31,4 +33,5 @@ cdef class DatagramBase(SocketTransport):
     cdef int deliver_datagram(self, bytes payload, object address) except -1
     cdef int tell_error(self, object exc) except -1
     cdef int tell_error_soon(self, object exc) except -1
+    cdef int tell_errors(self) except -1
     cdef int note_cut(self, Py_ssize_t length) except -1

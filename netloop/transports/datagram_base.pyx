@@ -42,6 +42,7 @@ cdef class DatagramBase(SocketTransport):
 
     def __cinit__(self):
         self.pause = FIRST_PAUSE
+        self.untold = []
 
     @property
     def __class__(self):
@@ -53,6 +54,15 @@ cdef class DatagramBase(SocketTransport):
     cdef bint wants_data(self) noexcept:
         """Is there a protocol that datagrams are to be received for?"""
         return self.started and self.state < NL_DRAINING and not self.paused
+
+    cdef int on_farewell(self) except -1:
+        try:
+            if self.untold and self.state == NL_CANCELLING and not self.in_flight:
+                # What was sent just before close() has failed.
+                self.tell_errors()
+        finally:
+            SocketTransport.on_farewell(self)
+        return 0
 
     # What kinds of datagram transports do differently -----------------------------------------------------------
 
@@ -170,12 +180,24 @@ cdef class DatagramBase(SocketTransport):
 
     cdef int tell_error_soon(self, object exc) except -1:
         """Tell of an error that a call of the protocol's own has met, not from within that call."""
-        self.loop.call_soon(self._tell_error, exc, context=self.context)
+        self.untold.append(exc)
+        self.loop.call_soon(self._tell_errors, context=self.context)
+        return 0
+
+    def _tell_errors(self):
+        while self.untold:
+            self._tell_error(self.untold.pop(0))
+
+    cdef int tell_errors(self) except -1:
+        """Before the end: those of what was sent before close() have not been told yet."""
+        PyContext_Enter(self.context)
+        try:
+            self._tell_errors()
+        finally:
+            PyContext_Exit(self.context)
         return 0
 
     def _tell_error(self, exc):
-        if self.state >= NL_CANCELLING:
-            return
         try:
             self.protocol.error_received(exc)
         except (SystemExit, KeyboardInterrupt):

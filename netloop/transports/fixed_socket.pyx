@@ -8,12 +8,13 @@ for the rest a real descriptor is installed, once, when somebody asks.
 import os
 import socket
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EBADF
 from libc.string cimport memcpy
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 
 from netloop.core cimport cext as c
-from netloop.core.ring cimport call_token
+from netloop.core.ring cimport unawaited_token
 
 
 cdef enum:
@@ -52,10 +53,12 @@ cdef class FixedSocket:
     cdef object install(self):
         """A socket object on a descriptor of the process; FIXED_FD_INSTALL, Linux 6.8."""
         cdef int32_t descriptor
+        cdef uint64_t token
         if self.real is None:
             self.check_open()
-            c.nl_prep_install(self.ring.call_sqe(), self.slot, call_token(c.NL_INSTALL))
-            descriptor = self.ring.call(call_token(c.NL_INSTALL))
+            token = self.ring.new_call(c.NL_INSTALL)
+            c.nl_prep_install(self.ring.call_sqe(), self.slot, token)
+            descriptor = self.ring.call(token, None)
             if descriptor < 0:
                 raise OSError(-descriptor, "cannot give the connection a descriptor: " + os.strerror(-descriptor))
             self.real = accepted_socket(self.origin, descriptor)
@@ -96,9 +99,10 @@ cdef class FixedSocket:
             packed = (<const char *>&number)[:sizeof(number)]
         else:
             packed = bytes(value)
+        cdef uint64_t token = self.ring.new_call(c.NL_COMMAND)
         c.nl_prep_sockopt(self.ring.call_sqe(), c.nl_fixed_file(self.slot), c.NL_SOCKET_SETSOCKOPT, level, option,
-                          <const char *>packed, len(packed), call_token(c.NL_INSTALL))
-        cdef int32_t result = self.ring.call(call_token(c.NL_INSTALL))
+                          <const char *>packed, len(packed), token)
+        cdef int32_t result = self.ring.call(token, packed)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
 
@@ -106,24 +110,26 @@ cdef class FixedSocket:
         """Write the submission; it goes to the kernel with the turn's other ones."""
         cdef c.io_uring_sqe *sqe = self.ring.call_sqe()
         c.nl_prep_sockopt(sqe, c.nl_fixed_file(self.slot), c.NL_SOCKET_SETSOCKOPT, level, option, &switch[on],
-                          sizeof(int), call_token(c.NL_OPTION))
+                          sizeof(int), unawaited_token(c.NL_OPTION))
 
     def getsockopt(self, level, option, buflen=0):
         """As socket.getsockopt; through the ring for SOL_SOCKET, all the kernel lets it ask (Linux 6.7)."""
-        cdef char value[OPTION_SIZE]
+        cdef bytes value
         cdef int number
         self.check_open()
         if not (is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE) or level != socket.SOL_SOCKET:
             return self.install().getsockopt(level, option, buflen)
         cdef unsigned length = buflen or sizeof(int)
+        cdef uint64_t token = self.ring.new_call(c.NL_COMMAND)
+        value = PyBytes_FromStringAndSize(NULL, length)
         c.nl_prep_sockopt(self.ring.call_sqe(), c.nl_fixed_file(self.slot), c.NL_SOCKET_GETSOCKOPT, level, option,
-                          value, length, call_token(c.NL_INSTALL))
-        cdef int32_t result = self.ring.call(call_token(c.NL_INSTALL))
+                          PyBytes_AS_STRING(value), length, token)
+        cdef int32_t result = self.ring.call(token, value)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         if buflen:
-            return (<const char *>value)[:result]
-        memcpy(&number, value, sizeof(number))
+            return value[:result]
+        memcpy(&number, PyBytes_AS_STRING(value), sizeof(number))
         return number
 
     def getpeername(self):

@@ -46,6 +46,7 @@ cdef class ForeignDatagramTransport(DatagramBase):
         return self.waiting_size
 
     cdef int discard(self) except -1:
+        self.untold.clear()
         self.waiting.clear()
         self.waiting_size = 0
         return 0

@@ -37,4 +37,4 @@ cdef class Listener(Endpoint):
     cdef int connect(self, nl_file file, accept_lane *lane) except -1
     cdef int refuse(self, nl_file file) except -1
     cdef int collect(self) except -1
-    cdef int leave_if_done(self) except -1
+    cdef int retire_if_done(self) except -1

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -17,6 +18,7 @@ class Listener(Endpoint):
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         server: asyncio.AbstractServer | None,
         backlog: int,
+        context: Context | None = None,
     ) -> None: ...
     def stop(self) -> None: ...
     def _resume(self) -> None: ...

@@ -25,7 +25,7 @@ from libc.stdint cimport int32_t
 from netloop.core cimport cext as c
 from netloop.transports.address cimport decode_address
 from netloop.transports.fixed_socket cimport accepted_socket, new_origin
-from netloop.core.ring cimport call_token
+from netloop.core.ring cimport unawaited_token
 from netloop.transports.stream cimport StreamTransport, new_stream
 
 
@@ -45,7 +45,7 @@ cdef double REST = 1.0
 cdef class Listener(Endpoint):
     """One listening socket and the accepts armed on it."""
 
-    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog):
+    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog, context=None):
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
@@ -53,7 +53,8 @@ cdef class Listener(Endpoint):
         self.file = c.nl_descriptor(sock.fileno())
         self.first_wait = c.NL_ACCEPT_POLL_FIRST
         self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
-        self.context = PyContext_CopyCurrent()
+        # Each connection gets a copy of its own.
+        self.context = PyContext_CopyCurrent() if context is None else context
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -100,7 +101,7 @@ cdef class Listener(Endpoint):
             if not self.stopped:
                 self.mark_dirty()
             else:
-                self.leave_if_done()
+                self.retire_if_done()
         return 0
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
@@ -171,7 +172,7 @@ cdef class Listener(Endpoint):
         if not file.flag:
             close(file.number)
             return 0
-        c.nl_prep_close(self.ring.call_sqe(), file, call_token(c.NL_OPTION))
+        c.nl_prep_close(self.ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
         c.nl_files_give(&self.ring.files, file.number)
         return 0
 
@@ -183,13 +184,13 @@ cdef class Listener(Endpoint):
         if self.in_flight:
             # An accept in flight holds the socket open, so the cancelling cannot wait for the next flush.
             try:
-                c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, call_token(c.NL_CANCEL))
+                c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, unawaited_token(c.NL_CANCEL))
                 self.ring.enter(0, 0)
                 self.collect()
             except RuntimeError:
                 # Not the loop's thread: the ring's own end will cancel them.
                 return
-        self.leave_if_done()
+        self.retire_if_done()
 
     cdef int collect(self) except -1:
         """Take in the ends of the accepts, so that the listener is gone although no turn may follow."""
@@ -200,7 +201,7 @@ cdef class Listener(Endpoint):
                 self.on_completion(c.NL_ACCEPT, lane, result, 0)
         return 0
 
-    cdef int leave_if_done(self) except -1:
+    cdef int retire_if_done(self) except -1:
         if not self.in_flight:
             self.ring.detach(self)
             self.protocol_factory = self.server = None

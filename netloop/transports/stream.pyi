@@ -2,6 +2,7 @@ import asyncio
 import socket
 from asyncio import transports
 from collections.abc import Iterable
+from contextvars import Context
 from typing import Any, Self, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -39,4 +40,5 @@ def make_stream(
     waiter: asyncio.Future[None] | None,
     extra: dict[str, Any] | None,
     server: asyncio.AbstractServer | None,
+    context: Context | None = None,
 ) -> asyncio.Transport: ...

@@ -3,7 +3,7 @@
 
 What the transport wants (to receive, to send) is kept in its fields. on_flush() compares that with what is in flight
 and writes the submissions that make up the difference; on_completion() takes in what has happened. Methods of the
-application only change the fields and mark the transport dirty.
+application change the fields and mark the transport dirty; only a large outbox is sent without waiting for the flush.
 
 There are two ways to receive. Mostly one multishot receive takes buffers of the group that all connections share, and
 what arrived is copied out of them. A connection that keeps filling such buffers is told by a poll that there is data,
@@ -447,6 +447,7 @@ cdef class StreamTransport(SocketTransport):
             self.ignore_write()
             return
         outbox_add(&self.outbox, <bytes>data)
+        self.mark_dirty()
         self.added()
 
     cdef int flush_send(self) except -1:
@@ -474,6 +475,7 @@ cdef class StreamTransport(SocketTransport):
         # All of them before the protocol hears of a full buffer: what it then writes comes after them.
         for piece in pieces:
             outbox_add(&self.outbox, <bytes>piece)
+        self.mark_dirty()
         self.added()
 
     cdef int check_writable(self, str method) except -1:
@@ -492,13 +494,12 @@ cdef class StreamTransport(SocketTransport):
         return self.state > NL_DRAINING
 
     cdef int added(self) except -1:
-        """Something was added to the outbox: it goes with the next flush, or now if it must not wait for that."""
-        self.mark_dirty()
+        """Something was added to the outbox: send it now if it must not wait for the next flush."""
         if not self.ring.running and self.ring.is_idle():
             # Nobody knows when the loop will run again.
             self.reap_send()
             self.send_now()
-        elif self.outbox.size >= SEND_NOW:
+        elif self.outbox.size >= SEND_NOW or self.loop.eager_writes:
             self.send_now()
         if self.outbox.size > self.high_water:
             self.pause_writing_if_full()
@@ -531,7 +532,7 @@ cdef class StreamTransport(SocketTransport):
             outbox_advance(&self.outbox, res)
         if self.state >= NL_CANCELLING:
             return self.discard()
-        if res < 0 and res != -EAGAIN and res != -EINTR:
+        if res < 0 and res != -EAGAIN and res != -EINTR and res != -c.ECANCELED:
             return self.fail(os_error(res), "Fatal write error on socket transport")
         if self.outbox.size or self.state == NL_HALF_CLOSED:
             self.mark_dirty()
@@ -604,10 +605,15 @@ cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, obje
     return transport
 
 
-def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server):
-    """A transport over a connected socket object, which it owns from now on; it starts in the next turn."""
-    cdef StreamTransport transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol,
-                                                PyContext_CopyCurrent(), server, names_of(sock, extra))
+def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server, context=None):
+    """A transport over a connected socket object, which it owns from now on; it starts in the next turn.
+
+    The protocol is called in `context`, by default a copy of the current one.
+    """
+    cdef StreamTransport transport
+    if context is None:
+        context = PyContext_CopyCurrent()
+    transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol, context, server, names_of(sock, extra))
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport

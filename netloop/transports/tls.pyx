@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What TLS does per packet: records that arrive become data for the application, what it writes becomes records.
 
-All else, the handshake, the farewell, their timeouts and errors, is asyncio's own (asyncio.sslproto), which works on
+All else, the handshake, the shutdown, their timeouts and errors, is asyncio's own (asyncio.sslproto), which works on
 the same fields: those that are used per packet are declared here, so that this module reads them without a look-up.
 """
 

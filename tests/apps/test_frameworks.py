@@ -123,6 +123,39 @@ factory = importlib.import_module(sys.argv[1]).new_event_loop
 anyio.run(main, backend_options={"loop_factory": factory})
 """
 
+# The stream is closed while somebody receives from it.
+ANYIO_UNIX = """
+import importlib, json, sys
+import anyio
+
+async def main():
+    async def echo(stream):
+        async with stream:
+            async for part in stream:
+                await stream.send(part)
+
+    async def receive(stream):
+        try:
+            await stream.receive()
+        except anyio.ClosedResourceError:
+            told.append("closed")
+
+    told = []
+    async with await anyio.create_unix_listener("socket") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, echo)
+        async with await anyio.connect_unix("socket") as client:
+            await client.send(b"hello")
+            told.append((await client.receive()).decode())
+            group.start_soon(receive, client)
+            await anyio.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    print(json.dumps(told))
+
+factory = importlib.import_module(sys.argv[1]).new_event_loop
+anyio.run(main, backend_options={"loop_factory": factory})
+"""
+
 Serve = Callable[..., Server]
 Write = Callable[[str, str], str]
 Start = Callable[..., Program]
@@ -198,3 +231,10 @@ def test_anyio(start: Start, program: Write, loop_name: str) -> None:
     module, answer, timed_out = json.loads(child.output)
     assert module.startswith(loop_name)
     assert (answer, timed_out) == ("hello", True)
+
+
+def test_unix_streams_of_anyio(start: Start, program: Write, loop_name: str) -> None:
+    pytest.importorskip("anyio", reason="not installed: pip install anyio")
+    child = start(program("main.py", ANYIO_UNIX), loop_name)
+    assert child.wait() == 0, child.output
+    assert json.loads(child.output) == ["hello", "closed"]

@@ -1,6 +1,8 @@
 /* The endpoint table's slots and generations. */
 #include <errno.h>
 
+#include <stdlib.h>
+
 #include "check.h"
 #include "nl_slots.h"
 #include "nl_token.h"
@@ -106,6 +108,18 @@ CASE(a_full_table_says_so)
     struct nl_slots slots = {.capacity = NL_SLOT_LIMIT, .first_free = NL_SLOT_LIMIT, .taken = NL_SLOT_LIMIT};
     CHECK_EQUAL(nl_slots_take(&slots), -ENFILE);
     CHECK_EQUAL(slots.taken, NL_SLOT_LIMIT);
+}
+
+CASE(the_last_slot_of_all_is_left_to_calls)
+{
+    /* A table that has half of all slots, all taken, and grows. */
+    struct nl_slots slots = {.capacity = 1U << 23, .first_free = 1U << 23, .taken = 1U << 23};
+    slots.generation = malloc(slots.capacity * sizeof(*slots.generation));
+    slots.next = malloc(slots.capacity * sizeof(*slots.next));
+    CHECK_EQUAL(nl_slots_take(&slots), 1U << 23);
+    CHECK_EQUAL(slots.capacity, NL_CALL_SLOT);
+    CHECK(!nl_slots_match(&slots, NL_CALL_SLOT, 1));
+    nl_slots_free(&slots);
 }
 
 CASE(taking_and_giving_at_random_agrees_with_a_model)

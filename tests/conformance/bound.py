@@ -9,8 +9,6 @@ finds goes to standard output, one JSON object a line: ``{"test": ..., "outcome"
 
 from __future__ import annotations
 
-import asyncio
-import asyncio.unix_events
 import importlib
 import json
 import os
@@ -21,35 +19,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import netloop
+from conformance.binding import bind
 
-__all__ = ["bind", "main"]
-
-
-class BoundLoop(netloop.EventLoop):
-    """netloop's loop where a test asks for asyncio's by its name, and says which selector it wants."""
-
-    # One test names its class in the message of an assertion.
-    _selector = None
-
-    def __init__(self, selector: Any = None) -> None:
-        if selector is not None:
-            selector.close()
-        super().__init__()
-
-
-def bind() -> None:
-    """Make every way in which the tests come to a loop lead to netloop.
-
-    They name the class, or take what the policy gives; setting the policy to None, as each module does at its end,
-    brings back the default one, so that is what must change.
-    """
-    module: Any = asyncio.unix_events
-    module._UnixDefaultEventLoopPolicy._loop_factory = BoundLoop
-    for place in (asyncio, module):
-        for name in ("SelectorEventLoop", "EventLoop"):
-            if hasattr(place, name):
-                setattr(place, name, BoundLoop)
+__all__ = ["main"]
 
 
 class Report(unittest.TestResult):

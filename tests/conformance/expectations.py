@@ -25,6 +25,7 @@ _SAME_LOOP = "the same tests with another selector, of which netloop has none"
 _SIGNAL = "puts a mock in place of what asyncio.unix_events imports, and counts the calls"
 _SOCKET = "puts mocks in place of sockets, which the kernel does not take"
 _ACCEPT = "calls the method by which the selector loop accepts"
+_WATCHER = "looks into the child watcher of asyncio's own loop; netloop has none"
 _SENDFILE = "calls the method by which the selector loop calls os.sendfile()"
 
 # module → class or test → why it is left out
@@ -32,6 +33,12 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     "test_events": {"SelectEventLoopTests": _SAME_LOOP, "PollEventLoopTests": _SAME_LOOP},
     "test_sendfile": {"SelectEventLoopTests": _SAME_LOOP, "PollEventLoopTests": _SAME_LOOP},
     "test_sock_lowlevel": {"SelectEventLoopTests": _SAME_LOOP, "PollEventLoopTests": _SAME_LOOP},
+    "test_sslproto": {"SslProtoHandshakeTests.test_connection_lost_when_busy": _SOCKET},
+    "test_subprocess": {
+        "SubprocessPidfdWatcherTests.test_watcher_implementation": _WATCHER,
+        "SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published": _WATCHER,
+        "SubprocessThreadedWatcherTests.test_watcher_implementation": _WATCHER,
+    },
     "test_unix_events": {
         "SelectorEventLoopSignalTests": _SIGNAL,
         "SelectorEventLoopUnixSocketTests.test_create_unix_server_bind_error": _SIGNAL,
@@ -47,6 +54,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "BaseEventLoopWithSelectorTests.test_accept_connection_exception": _ACCEPT,
         "BaseEventLoopWithSelectorTests.test_accept_connection_retry": _ACCEPT,
         "BaseEventLoopWithSelectorTests.test_create_connection_bluetooth": _SOCKET,
+        "BaseEventLoopWithSelectorTests.test_create_connection_happy_eyeballs_empty_exceptions": _SOCKET,
         "BaseEventLoopWithSelectorTests.test_create_connection_ip_addr": _SOCKET,
         "BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope": _SOCKET,
         "BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton": _SOCKET,
@@ -67,7 +75,7 @@ class Expectation(NamedTuple):
 EXPECTED_FAILURES = (
     Expectation(
         "test_events.EPollEventLoopTests.test_internal_fds",
-        ((3, 11), (3, 12), (3, 13)),
+        ((3, 11), (3, 12), (3, 13), (3, 14), (3, 15)),
         "it looks into the socket pair by which the selector loop is woken, and skips itself on every other loop",
     ),
     Expectation(

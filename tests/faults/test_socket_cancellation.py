@@ -235,7 +235,8 @@ async def test_a_thousand_receives_cancelled_at_once(loop):
         far.close()
 
 
-def test_a_kept_connection_is_closed_with_the_loop(new_loop):
+@pytest.mark.parametrize("rounds", range(5))
+def test_a_connection_that_a_cancelled_accept_leaves_is_there_for_another_loop(new_loop, rounds):
     loop = new_loop(netloop.new_event_loop)
     with listener() as listening:
 
@@ -243,16 +244,20 @@ def test_a_kept_connection_is_closed_with_the_loop(new_loop):
             task = loop.create_task(loop.sock_accept(listening))
             await turns()
             client = socket.create_connection(listening.getsockname())
-            await asyncio.sleep(0)
+            await turns(rounds)
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                (await task)[0].close()
-            return client
+            try:
+                return client, await task
+            except asyncio.CancelledError:
+                return client, None
 
-        with loop.run_until_complete(main()) as client:
-            loop.close()
-            client.settimeout(10)
-            assert client.recv(1) == b""
+        client, accepted = loop.run_until_complete(main())
+        loop.close()
+        other = new_loop(netloop.new_event_loop)
+        with client:
+            connection, address = accepted or other.run_until_complete(other.sock_accept(listening))
+            connection.close()
+            assert address == client.getsockname()
 
 
 @pytest.mark.parametrize("closing", [True, False])

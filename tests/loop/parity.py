@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import functools
 import inspect
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -242,7 +244,8 @@ def names_for(loop: asyncio.AbstractEventLoop) -> Iterator[Names]:
             "signal": signal,
             "socket": socket,
             "subprocess": subprocess,
-            "ProcessPool": ProcessPoolExecutor,
+            # Other ways to start processes leave a helper of theirs behind, and the pipe to it.
+            "ProcessPool": functools.partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("fork")),
             "Protocol": asyncio.Protocol,
             "DatagramProtocol": asyncio.DatagramProtocol,
             "SubprocessProtocol": asyncio.SubprocessProtocol,

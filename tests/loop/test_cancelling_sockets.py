@@ -136,6 +136,39 @@ async def test_a_buffer_can_be_resized_as_soon_as_the_call_is_cancelled(loop, wa
     assert b"".join(counted.came) == b"".join(counted.sent)
 
 
+@pytest.mark.parametrize("rounds", range(4))
+async def test_the_buffer_of_a_receive_is_free_as_soon_as_it_is_cancelled(loop, rounds):
+    """Whoever cancels uses it for something else, before the call knows."""
+    buffer = bytearray(10)
+    with socket_pair() as (near, far):
+        task = asyncio.create_task(loop.sock_recv_into(near, buffer))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        task.cancel()
+        buffer[:] = b"other data"
+        far.send(b"0123456789")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.01)
+        assert buffer == b"other data"
+        assert await loop.sock_recv(near, 100) == b"0123456789"
+
+
+async def test_the_data_of_a_send_may_change_as_soon_as_it_is_cancelled(loop):
+    data = bytearray(b"a" * SIZE)
+    with socket_pair() as (near, far):
+        task = asyncio.create_task(loop.sock_sendall(near, data))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        data[:] = b"b" * SIZE
+        got = take(far)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.01)
+        got += take(far)
+        assert set(got) == {ord("a")}
+
+
 async def test_sock_recvfrom(loop, walk, counted, datagrams):
     near, far = datagrams
 

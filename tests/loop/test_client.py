@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 
 import pytest
@@ -75,6 +76,12 @@ async def test_happy_eyeballs_reaches_the_address_that_answers(loop, options):
         _, client = await loop.create_connection(Recorder, "two.example", port, **options)
         assert client.transport.get_extra_info("peername") == alive
         await finish(client)
+
+
+async def test_the_error_of_a_race_that_nobody_wins_is_held_by_nothing_else(loop):
+    with pytest.raises(OSError) as caught:
+        await loop.create_connection(Recorder, HOST, unused_port(), happy_eyeballs_delay=0.05)
+    assert [one for one in gc.get_referrers(caught.value) if isinstance(one, list)] == []
 
 
 async def test_the_next_address_is_tried_when_one_refuses(loop):

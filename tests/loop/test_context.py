@@ -7,10 +7,12 @@ import contextvars
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
-from .helpers import HOST, Recorder, address_of, eventually, first, serving, turns
+from .certificates import NAME, client_context, server_context
+from .helpers import HOST, Recorder, address_of, eventually, finish, first, listener, serving, socket_pair, turns
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -134,6 +136,66 @@ async def test_a_servers_callbacks_run_in_the_context_of_create_server(loop):
         await client.lost
     calls = ("connection_made", "data_received", "eof_received", "connection_lost")
     assert peer.seen == dict.fromkeys(calls, "serving")
+
+
+async def test_both_ends_of_tls_run_in_the_contexts_of_their_calls(loop):
+    variable.set("serving")
+    async with serving(Seer, ssl=server_context()) as (server, protocols):
+        variable.set("connecting")
+        _, client = await loop.create_connection(Seer, *address_of(server), ssl=client_context(), server_hostname=NAME)
+        variable.set("changed")
+        peer = await first(protocols)
+        client.transport.write(b"x")
+        await peer.until_received(1)
+        client.transport.close()
+        await peer.lost
+        await client.lost
+    assert set(peer.seen.values()) == {"serving"}
+    assert set(client.seen.values()) == {"connecting"}
+
+
+async def test_the_context_of_a_server_that_starts_later(loop):
+    variable.set("created")
+    async with serving(Seer, start_serving=False) as (server, protocols):
+        variable.set("started")
+        await server.start_serving()
+        variable.set("changed")
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        peer = await first(protocols)
+        await finish(client)
+        await peer.lost
+    assert set(peer.seen.values()) == {"created" if sys.version_info >= (3, 15) else "started"}
+
+
+@pytest.mark.loops("netloop")  # asyncio hands contexts to its own loops from Python 3.15 on
+async def test_a_context_that_asyncio_hands_over_for_a_connection(loop):
+    context = contextvars.Context()
+    context.run(variable.set, "given")
+    with socket_pair() as (near, far):
+        server = Seer()
+        loop._make_ssl_transport(far, server, server_context(), server_side=True, context=context.copy())
+        client = Seer()
+        loop._make_ssl_transport(near, client, client_context(), server_hostname=NAME, context=context)
+        await client.made
+        await server.made
+        await finish(client, server)
+    assert set(client.seen.values()) == set(server.seen.values()) == {"given"}
+
+
+@pytest.mark.loops("netloop")  # asyncio hands contexts to its own loops from Python 3.15 on
+async def test_a_context_that_asyncio_hands_over_for_a_server(loop):
+    context = contextvars.Context()
+    context.run(variable.set, "given")
+    protocols = []
+    with listener() as sock:
+        loop._start_serving(lambda: protocols.append(Seer()) or protocols[-1], sock, context=context)
+        _, client = await loop.create_connection(Recorder, *sock.getsockname())
+        server = await first(protocols)
+        context.run(variable.set, "changed")
+        await finish(client)
+        await server.lost
+        loop._stop_serving(sock)
+    assert set(server.seen.values()) == {"given"}
 
 
 async def test_a_stream_handler_can_set_variables_of_its_own(loop):

@@ -775,6 +775,32 @@ async def test_aborting_in_error_received_of_a_send(loop):
         assert client.calls.count("error_received") == 1
 
 
+async def test_the_errors_of_what_was_sent_before_close_are_told(loop):
+    async with pair() as (client, server):
+        client.transport.sendto(b"small")
+        for _ in range(2):
+            client.transport.sendto(bytes(LARGEST_UDP + 1))
+        client.transport.close()
+        assert await client.lost is None
+        assert [name for name in client.calls if name != "connection_made"] == ["error_received"] * 2 + [
+            "connection_lost"
+        ]
+        await server.until(lambda: server.payloads == [b"small"])
+
+
+async def test_closing_in_error_received_of_a_send(loop):
+    class Closing(Datagrams):
+        def error_received(self, exc):
+            super().error_received(exc)
+            self.transport.close()
+
+    async with pair(client=Closing) as (client, _):
+        for _ in range(2):
+            client.transport.sendto(bytes(LARGEST_UDP + 1))
+        assert await client.lost is None
+        assert client.calls[-1] == "connection_lost"
+
+
 async def test_sending_after_the_end_does_nothing(loop, caplog):
     async with pair() as (client, server):
         client.transport.close()

@@ -132,6 +132,24 @@ async def test_the_same_protocol_goes_on_afterwards(loop, path):
         assert await client.until_received(6) == b"answer"
 
 
+@pytest.mark.parametrize("into", ["a connection", "a socket"])
+@pytest.mark.parametrize("descriptor", [True, False], ids=["a file", "a buffer"])
+async def test_where_the_file_stands_when_there_was_nothing_to_send(loop, path, into, descriptor):
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with far, path.open("rb") if descriptor else io.BytesIO(pattern(SIZE)) as file:
+        file.seek(123)
+        if into == "a socket":
+            with near:
+                assert await loop.sock_sendfile(near, file, SIZE) == 0
+        else:
+            transport, protocol = await loop.create_unix_connection(Recorder, sock=near)
+            assert await loop.sendfile(transport, file, SIZE) == 0
+            transport.close()
+            await protocol.lost
+        assert file.tell() == SIZE
+
+
 @pytest.mark.parametrize(
     ("offset", "count", "expected"),
     [(0, None, slice(0, SIZE)), (1000, 200_000, slice(1000, 201_000)), (SIZE - 5, 100, slice(SIZE - 5, SIZE))],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import ssl
 
 import pytest
 
-from .helpers import HOST, Echo, client_socket, reset, socket_pair, turns
+from .helpers import HOST, Echo, client_socket, reset, socket_pair, turns, unused_port
 
 
 @pytest.fixture
@@ -107,6 +108,59 @@ async def test_what_sockets_refuse(loop, sockets, name, closed):
         await through_loop(loop, near)
 
 
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """A directory with everything in it that one can fail to connect to."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind("left over")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind("datagrams")
+        yield
+
+
+NOBODY_AT = ["missing", b"missing", "file", "file/below", "directory", "left over", "datagrams", "", "n" * 200]
+
+
+@pytest.mark.parametrize("path", NOBODY_AT)
+async def test_connecting_to_a_path_fails_in_the_words_of_the_socket(loop, paths, path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        with pytest.raises(OSError) as expected:
+            sock.connect(path)
+        with pytest.raises(expected.type, match=f"^{re.escape(str(expected.value))}$"):
+            await loop.sock_connect(sock, path)
+    if len(path) < 108:
+        with pytest.raises(expected.type, match=f"^{re.escape(str(expected.value))}$"):
+            await loop.create_unix_connection(asyncio.Protocol, path)
+
+
+async def test_connecting_to_a_name_fails_in_the_words_of_the_socket(loop):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        with pytest.raises(ConnectionRefusedError, match=r"^\[Errno 111\] Connection refused$"):
+            await loop.sock_connect(sock, f"\0nobody-{os.getpid()}")
+
+
+async def test_a_refusal_that_comes_later_names_the_address(loop):
+    with client_socket() as sock:
+        address = HOST, unused_port()
+        with pytest.raises(ConnectionRefusedError, match=re.escape(f"[Errno 111] Connect call failed {address}")):
+            await loop.sock_connect(sock, address)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+async def test_an_address_that_is_refused_at_once_fails_in_the_words_of_the_socket(loop, kind):
+    with socket.socket(type=kind) as sock:
+        sock.setblocking(False)
+        with pytest.raises(OSError) as expected:
+            sock.connect(("255.255.255.255", 1))
+        with pytest.raises(expected.type, match=f"^{re.escape(str(expected.value))}$"):
+            await loop.sock_connect(sock, ("255.255.255.255", 1))
+
+
 CLOSED = {
     "recv": lambda loop, sock: loop.sock_recv(sock, 1),
     "recv_into": lambda loop, sock: loop.sock_recv_into(sock, bytearray(1)),
@@ -192,3 +246,15 @@ async def test_cancelling_the_receive_of_a_closed_socket(loop, sockets):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await loop.sock_recv(far, 10) == b""
+
+
+async def test_a_blocking_socket_does_not_block_the_loop(loop):
+    """Outside debug mode it is not refused."""
+    with socket.create_server((HOST, 0)) as listening, socket.socket() as sock:
+        accepting = asyncio.create_task(loop.sock_accept(listening))
+        await turns()
+        await loop.sock_connect(sock, listening.getsockname())
+        connection, address = await accepting
+        with connection:
+            assert address == sock.getsockname()
+            assert not connection.getblocking()

@@ -76,6 +76,43 @@ async def test_accepting_many(loop):
             peer.close()
 
 
+def test_a_connection_goes_to_the_loop_that_runs(loop, new_loop):
+    """A listening socket is shared; the loop that waited for a connection first does something else."""
+    other = new_loop()
+    with listener() as listening, listening.dup() as shared:
+        first = loop.create_task(loop.sock_accept(listening))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        for _ in range(5):
+            second = other.create_task(other.sock_accept(shared))
+            other.run_until_complete(asyncio.sleep(0.01))
+            with socket.create_connection(listening.getsockname()) as client:
+                connection, address = other.run_until_complete(asyncio.wait_for(second, 10))
+                connection.close()
+                assert address == client.getsockname()
+        loop.run_until_complete(asyncio.sleep(0.01))
+        assert not first.done()
+        with socket.create_connection(listening.getsockname()) as client:
+            connection, address = loop.run_until_complete(first)
+            connection.close()
+            assert address == client.getsockname()
+
+
+def test_all_who_wait_for_one_connection_are_told(loop, new_loop):
+    """One of them gets it; the others go on waiting."""
+    others = [new_loop() for _ in range(3)]
+    with listener() as listening:
+        waiting = [(each, each.create_task(each.sock_accept(listening))) for each in [loop, *others]]
+        for each, _ in waiting:
+            each.run_until_complete(asyncio.sleep(0.01))
+        clients = [socket.create_connection(listening.getsockname()) for _ in waiting]
+        for each, task in waiting:
+            connection, _ = each.run_until_complete(task)
+            connection.close()
+        for client in clients:
+            assert client.recv(1) == b""
+            client.close()
+
+
 async def test_receive_waits_for_data(loop, sockets):
     near, far = sockets
     waiting = asyncio.create_task(loop.sock_recv(near, 100))

@@ -475,11 +475,39 @@ async def test_without_process_descriptors(loop, loop_name, monkeypatch, error):
     def refuse(pid, flags=0):
         raise error
 
-    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setattr("netloop.hosted.subprocesses.pidfd_open", refuse)
     process = await cat()
     assert await process.communicate(b"all the same") == (b"all the same", None)
     results = await asyncio.gather(*[asyncio.create_subprocess_shell(f"exit {number}") for number in range(20)])
     assert [await process.wait() for process in results] == list(range(20))
+
+
+async def test_where_python_was_built_on_old_headers(loop, loop_name, monkeypatch):
+    """os.pidfd_open() is missing there, and the process descriptors are not: no timer asks after the child."""
+    if loop_name != "netloop":
+        pytest.skip("asyncio has looked for os.pidfd_open() before this test took it away, and uvloop does without")
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    process = await cat()
+    assert loop.statistics().timers == 0
+    assert await process.communicate(b"all the same") == (b"all the same", None)
+
+
+async def test_a_child_is_asked_after_again_if_asking_fails(loop, loop_name, monkeypatch, exceptions):
+    if loop_name != "netloop":
+        pytest.skip("what is replaced here is netloop's way; the others give up or ask in a thread")
+    ask, answers = os.waitpid, [OSError("not this time")]
+
+    def waitpid(pid, options):
+        if answers:
+            raise answers.pop()
+        return ask(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", waitpid)
+    before = set(os.listdir("/proc/self/fd"))
+    process = await asyncio.create_subprocess_exec("sh", "-c", "exit 7")
+    assert await process.wait() == 7
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert exceptions.take_types() == [OSError]
 
 
 async def test_without_a_descriptor_to_spare(loop):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
+import sys
 import threading
 import time
 
@@ -77,6 +79,35 @@ async def test_a_threadsafe_callback_can_be_cancelled(loop):
     handle.cancel()
     await eventually(lambda: seen)
     assert seen == ["kept"]
+
+
+from_314 = pytest.mark.skipif(sys.version_info < (3, 14), reason="cancelling waits from Python 3.14 on")
+
+
+@from_314
+@pytest.mark.parametrize("ask", ["cancel", "cancelled"])
+async def test_cancelling_waits_for_a_callback_that_another_thread_is_calling(loop, ask):
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        time.sleep(0.1)
+        ended.set()
+
+    def elsewhere():
+        handle = loop.call_soon_threadsafe(slow)
+        begun.wait()
+        return getattr(handle, ask)(), ended.is_set()
+
+    assert await loop.run_in_executor(None, elsewhere) == (None if ask == "cancel" else False, True)
+
+
+@from_314
+async def test_a_callback_that_cancels_itself_does_not_wait(loop):
+    done = asyncio.Event()
+    handle = loop.call_soon_threadsafe(lambda: (handle.cancel(), done.set()))
+    await done.wait()
+    assert handle.cancelled()
 
 
 def test_a_threadsafe_callback_waits_for_a_loop_that_does_not_run_yet(loop):
@@ -190,6 +221,73 @@ def test_a_connection_lives_on_when_its_loop_moves_to_another_thread(new_loop):
         first.submit(loop.close).result()
 
 
+@pytest.mark.parametrize("first_thread", ["has ended", "lives on"])
+def test_a_server_that_was_started_in_one_thread_serves_in_another(new_loop, first_thread):
+    loop = new_loop()
+
+    async def exchange(server):
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        client.transport.write(b"hello")
+        answer = await client.until_received(5)
+        client.transport.close()
+        await client.lost
+        return answer
+
+    async def end(server):
+        server.close()
+        await server.wait_closed()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as first:
+        server = first.submit(loop.run_until_complete, loop.create_server(Echo, "127.0.0.1", 0)).result()
+        if first_thread == "has ended":
+            first.shutdown()
+        # A connection that comes while no thread runs the loop waits for the next one.
+        with socket.create_connection(address_of(server)) as early:
+            early.settimeout(10)
+            early.sendall(b"early")
+            for _ in range(3):
+                assert in_thread(lambda: loop.run_until_complete(exchange(server))) == b"hello"
+            assert early.recv(10) == b"early"
+        assert loop.run_until_complete(exchange(server)) == b"hello"
+        loop.run_until_complete(end(server))
+        loop.close()
+
+
+def test_what_arrives_between_runs_in_two_threads_is_not_lost(new_loop):
+    loop = new_loop()
+    pieces = [b"piece %d " % number for number in range(20)]
+
+    async def connect():
+        end, peer = socket.socketpair()
+        end.setblocking(False)
+        _, protocol = await loop.create_connection(Recorder, sock=end)
+        return protocol, peer
+
+    async def wait_for(protocol, text):
+        await protocol.until_received(len(text))
+
+    protocol, peer = in_thread(lambda: loop.run_until_complete(connect()))
+    with peer:
+        for number, piece in enumerate(pieces):
+            peer.sendall(piece)
+            so_far = b"".join(pieces[: number + 1])
+            if number % 3:
+                # A run that stops at once may take data in and leave it to the next run.
+                in_thread(lambda: loop.run_until_complete(asyncio.sleep(0)))
+            in_thread(lambda: loop.run_until_complete(wait_for(protocol, so_far)))  # noqa: B023
+            assert protocol.data == so_far
+            protocol.transport.write(piece)
+            in_thread(lambda: loop.run_until_complete(asyncio.sleep(0)))
+            assert peer.recv(100) == piece
+        protocol.transport.close()
+        loop.run_until_complete(wait_for_loss(protocol))
+    loop.close()
+
+
+async def wait_for_loss(protocol):
+    await protocol.lost
+
+
 def test_loops_of_several_threads_work_at_once(new_loop):
     answers = {}
 
@@ -245,3 +343,17 @@ def test_threads_that_go_on_calling_while_the_loop_closes_get_an_error(new_loop)
     loop.close()
     thread.join()
     assert outcome and "closed" in outcome[0]
+
+
+def test_a_loop_that_watches_runs_in_one_thread_after_another(loop):
+    """The watcher stays over the runs, and notices what comes in each."""
+    near, far = socket.socketpair()
+    with near, far:
+        seen = []
+        loop.add_reader(near, lambda: (seen.append(near.recv(10)), loop.stop()))
+        for number in range(6):
+            run = loop.run_forever
+            loop.call_later(0.005, far.send, b"%d" % number)
+            run() if number % 2 else in_thread(run)
+        loop.remove_reader(near)
+        assert seen == [b"%d" % number for number in range(6)]

@@ -238,6 +238,85 @@ async def test_a_transports_descriptor_is_not_for_watching(loop, method):
             getattr(loop, method)(*((fd, print) if method.startswith("add") else (fd,)))
 
 
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/proc", __file__])
+@pytest.mark.parametrize("method", ["add_reader", "add_writer"])
+async def test_what_cannot_be_polled_is_refused(loop, path, method):
+    """It would be ready always; programs tell by the error that there is no terminal."""
+    fd = os.open(path, os.O_RDONLY)
+    called = []
+    with pytest.raises(PermissionError):
+        getattr(loop, method)(fd, called.append, 1)
+    await turns()
+    assert called == []
+    os.close(fd)
+
+
+async def test_a_file_that_can_be_polled_is_watched(loop):
+    """The table of mounts looks like a regular file, and tells of changes."""
+    with open("/proc/self/mountinfo") as table:
+        called = []
+        loop.add_reader(table, called.append, 1)
+        await eventually(lambda: called)
+        loop.remove_reader(table)
+
+
+async def test_reader_and_writer_hear_of_an_error(loop):
+    """Nobody reads what is written to the pipe any more."""
+    reader, writer = os.pipe()
+    called = []
+    loop.add_reader(writer, lambda: (called.append("reader"), loop.remove_reader(writer)))
+    loop.add_writer(writer, lambda: (called.append("writer"), loop.remove_writer(writer)))
+    await eventually(lambda: called)
+    called.clear()
+    loop.add_reader(writer, lambda: (called.append("reader"), loop.remove_reader(writer)))
+    loop.add_writer(writer, lambda: (called.append("writer"), loop.remove_writer(writer)))
+    os.close(reader)
+    await eventually(lambda: len(called) == 2)
+    assert sorted(called) == ["reader", "writer"]
+    os.close(writer)
+
+
+async def test_a_reader_removes_and_adds_itself(loop, pair):
+    near, far = pair
+    seen = []
+
+    def read():
+        seen.append(near.recv(1))
+        loop.remove_reader(near)
+        loop.add_reader(near, read)
+
+    loop.add_reader(near, read)
+    far.send(b"0123456789")
+    await eventually(lambda: len(seen) == 10)
+    loop.remove_reader(near)
+    assert b"".join(seen) == b"0123456789"
+
+
+@pytest.mark.parametrize("times", [1, 20])
+async def test_what_takes_the_place_of_a_callback_that_is_due_waits_for_the_next_event(loop, pair, times):
+    """Of two that are ready at once the first takes the other's data, and gives it another callback."""
+    other, other_far = socket.socketpair()
+    with other, other_far:
+        for _ in range(times):
+            called = []
+
+            def first(mine, others, called=called):
+                called.append("first")
+                mine.recv(10)
+                others.recv(10)
+                loop.add_reader(others, called.append, "nothing to read")
+
+            loop.add_reader(pair[0], first, pair[0], other)
+            loop.add_reader(other, first, other, pair[0])
+            pair[1].send(b"x")
+            other_far.send(b"x")
+            await eventually(lambda: called)  # noqa: B023
+            await turns(5)
+            assert called == ["first"]
+            loop.remove_reader(pair[0])
+            loop.remove_reader(other)
+
+
 @pytest.mark.parametrize("bad", [-1, "name", None, 1.5, 10_000])
 async def test_a_bad_descriptor(loop, bad):
     with pytest.raises((ValueError, TypeError, OSError)):

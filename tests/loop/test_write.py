@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from .helpers import BufferedRecorder, Recorder, connected, pattern, turns
+from .helpers import BufferedRecorder, Recorder, connected, finish, pattern, socket_pair, turns
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,20 @@ async def test_bytes_need_not_be_kept(loop):
         for number in range(1000):
             client.transport.write(b"%06d" % number * 100)
         assert await server.until_received(600_000) == b"".join(b"%06d" % number * 100 for number in range(1000))
+
+
+@pytest.mark.parametrize("size", [5, 64 * 1024])
+async def test_what_is_written_has_left_when_write_returns(loop, size):
+    """It then reaches the peer even if the process blocks or ends before the loop goes on."""
+    with socket_pair() as (near, far):
+        transport, protocol = await loop.create_connection(Recorder, sock=near)
+        await turns()
+        try:
+            transport.write(pattern(size))
+            assert far.recv(5) == pattern(size)[:5]
+        finally:
+            transport.abort()
+            await finish(protocol)
 
 
 async def test_writing_nothing_sends_nothing(loop):

@@ -11,7 +11,6 @@ from harness.contenders import Availability
 from harness.errors import BenchError
 from harness.exchange import frame
 from harness.measure import Sample
-from harness.readme import replace
 from harness.report import Report
 from harness.rows import FULL, PEERS, QUICK, Row, parse
 from harness.schedule import Outcome
@@ -156,20 +155,6 @@ def test_results_come_back_from_json() -> None:
     assert comparison(Report.from_json(text)) == comparison(report())
     with pytest.raises(BenchError):
         Report.from_json("{}")
-
-
-def test_figures_go_between_the_marks() -> None:
-    text = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"
-    new = "before\n<!-- results -->\n\nnew\n\n<!-- end of results -->\nafter\n"
-    assert replace(text, "new\n", "README.md") == new
-    with pytest.raises(BenchError, match=r"README\.md"):
-        replace("no marks", "new", "README.md")
-
-
-def test_both_readmes_have_the_marks() -> None:
-    for name in ("README.md", "bench/README.md"):
-        replace((Path(__file__).resolve().parents[2] / name).read_text(), "", name)
-    replace((Path(__file__).resolve().parents[2] / "bench/README.md").read_text(), "", "bench/README.md", "stress")
 
 
 def test_stress_runs_become_tables(tmp_path: Path) -> None:

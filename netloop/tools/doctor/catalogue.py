@@ -56,7 +56,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "RECVMSG": Feature("5.3", "datagrams", "there are no datagram endpoints"),
         "ACCEPT": Feature("5.5", "taking connections", REQUIRED),
         "ASYNC_CANCEL": Feature("5.5", "closing with operations in flight", REQUIRED),
-        "CONNECT": Feature("5.5", "opening connections", REQUIRED),
+        "CONNECT": Feature("5.5", "waiting for room in a UNIX socket's backlog", REQUIRED),
         "CLOSE": Feature("5.6", "closing connections", REQUIRED),
         "READ": Feature("5.6", "wake-ups from threads and signals", REQUIRED),
         "WRITE": Feature("5.6", "pipes", REQUIRED),

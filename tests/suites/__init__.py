@@ -1,0 +1,1 @@
+"""The public test suites of other projects, run on netloop; see run.py."""
