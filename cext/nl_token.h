@@ -26,6 +26,7 @@ enum nl_op {
     NL_SHUTDOWN,
     NL_POLL,
     NL_READ,
+    NL_READ_MESSAGE, /* into the buffers of datagrams, which hold any that asyncio would take whole */
     NL_WRITE,
     NL_OPTION,
     NL_INSTALL,

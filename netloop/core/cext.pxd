@@ -142,6 +142,7 @@ cdef extern from "nl_token.h" nogil:
         NL_SHUTDOWN
         NL_POLL
         NL_READ
+        NL_READ_MESSAGE
         NL_WRITE
         NL_OPTION
         NL_INSTALL

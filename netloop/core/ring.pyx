@@ -529,7 +529,9 @@ cdef class Ring:
 
     cdef BufferGroup group_of(self, unsigned op):
         """The group from which the kernel takes the buffers of an operation."""
-        return self.datagrams if op == c.NL_RECVMSG else self.streams
+        if op == c.NL_RECVMSG or op == c.NL_READ_MESSAGE:
+            return self.datagrams
+        return self.streams
 
     cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""

@@ -2,8 +2,9 @@
 
 ``base`` is the life cycle of every transport, with the one door through which it changes and the one place from which
 connection_lost() is called; ``stream``, ``datagram`` and ``pipe`` are the transports, ``listener`` makes streams of
-the connections that it accepts, and ``tls`` is the half of TLS that works per packet. ``outbox``, ``address`` and
-``fixed_socket`` are what they share.
+the connections that it accepts, and ``tls`` is the half of TLS that works per packet. ``foreign_datagram`` is for the
+datagrams of families whose addresses only the socket module knows. ``outbox``, ``address``, ``fixed_socket`` and
+``datagram_base`` are what they share.
 
 It uses ``core``.
 """

@@ -1,20 +1,12 @@
 import asyncio
 import socket
-from asyncio import transports
 from typing import Any, final
 
 from netloop.core.turn import LoopCore
-from netloop.transports.base import SocketTransport
-
-# What isinstance() takes a DatagramTransport for.
-class DatagramInterface(transports._FlowControlMixin, asyncio.DatagramTransport): ...
+from netloop.transports.datagram_base import DatagramBase
 
 @final
-class DatagramTransport(SocketTransport):
-    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None: ...
-    def _tell_error(self, exc: OSError) -> None: ...
-    def _tell_errors(self) -> None: ...
-    def _end_pause(self) -> None: ...
+class DatagramTransport(DatagramBase): ...
 
 def make_datagram(
     loop: LoopCore,

@@ -7,17 +7,9 @@ asked for first, which nobody else fills, and the next batch begins when the las
 keep their order as well, but with deferred task work the kernel advances a chain only step by step, at each enter.
 UNIX datagrams are reliable and need room at the receiver, which cannot be known, so they are sent one by one.
 
-Waiting. A send does not wait in the kernel. Linux 6.18 has copied a UNIX datagram's payload when it finds the receiver
-full, and what it sends later is empty. So a send that would block comes back, and is submitted anew when a poll says
-that there is room. Of a receiver that the socket is not connected to no poll can tell; there it is tried again after a
-pause.
+A send does not wait in the kernel. Linux 6.18 has copied a UNIX datagram's payload when it finds the receiver full, and
+what it sends later is empty.
 """
-
-import asyncio
-import socket
-import sys
-from asyncio import transports
-from asyncio.log import logger
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -25,16 +17,16 @@ from libc.errno cimport EAGAIN, EINTR, ENOBUFS
 from libc.stdint cimport int32_t
 
 from netloop.core cimport cext as c
-from netloop.transports.address cimport Peer, encode_destination, known_peer
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSING, NL_DRAINING
 from netloop.core.turn cimport LoopCore
-from netloop.transports.outbox cimport DatagramOutbox
+from netloop.transports.address cimport Peer, encode_destination, known_peer
 from netloop.transports.base cimport names_of, os_error
+from netloop.transports.datagram_base cimport DatagramBase, header_size
+from netloop.transports.foreign_datagram cimport ForeignDatagramTransport
+from netloop.transports.outbox cimport DatagramOutbox
 
 
 cdef extern from "Python.h":
-    int PyContext_Enter(object context) except -1
-    int PyContext_Exit(object context) except -1
     object PyContext_CopyCurrent()
 
 cdef enum:
@@ -45,40 +37,13 @@ cdef enum:
     # A write buffer of so many bytes is not kept until the turn's end.
     SEND_NOW = 16 * 1024
 
-cdef extern from "<poll.h>":
-    enum:
-        POLLOUT
-
-# Seconds to the next try where no poll tells of room, doubled each time.
-cdef double FIRST_PAUSE = 0.001
-cdef double LAST_PAUSE = 0.05
-
-# Since Python 3.13 an empty datagram is sent, and one counts for eight bytes more in the write buffer.
-cdef bint sends_empty = sys.version_info >= (3, 13)
-cdef Py_ssize_t header_size = 8 if sys.version_info >= (3, 13) else 0
-
-
-class DatagramInterface(transports._FlowControlMixin, asyncio.DatagramTransport):
-    """What isinstance() takes a DatagramTransport for; see StreamInterface."""
-
-    __slots__ = ()
-
 
 @cython.final
-cdef class DatagramTransport(SocketTransport):
-    """asyncio.DatagramTransport over a datagram socket, driven by the ring."""
+cdef class DatagramTransport(DatagramBase):
+    """asyncio.DatagramTransport over a socket of the internet or of UNIX, driven by the ring."""
 
     def __cinit__(self):
         self.outbox = DatagramOutbox(header_size)
-        self.untold = []  # errors that the protocol is to hear of in the next turn
-        self.pause = FIRST_PAUSE
-
-    @property
-    def __class__(self):
-        return DatagramInterface
-
-    cdef bint has_receive(self) noexcept:
-        return self.receiving
 
     cdef bint has_sends(self) noexcept:
         return self.sending != 0
@@ -89,15 +54,6 @@ cdef class DatagramTransport(SocketTransport):
     cdef int discard(self) except -1:
         self.untold.clear()
         return 0 if self.sending else self.outbox.clear()
-
-    cdef int on_farewell(self) except -1:
-        try:
-            if self.untold and self.state == NL_CANCELLING and not self.in_flight:
-                # What was sent just before close() has failed.
-                self.tell_errors()
-        finally:
-            SocketTransport.on_farewell(self)
-        return 0
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
 
@@ -112,7 +68,7 @@ cdef class DatagramTransport(SocketTransport):
 
     cdef int flush_receive(self) except -1:
         """Arm the multishot receive, or cancel it, as wanted."""
-        cdef bint wanted = self.started and self.state < NL_DRAINING and not self.paused
+        cdef bint wanted = self.wants_data()
         if wanted and not self.receiving:
             self.ring.datagrams.open(self.ring)
             self.receive_message.msg_namelen = <c.socklen_t>c.NL_DATAGRAM_NAME_ROOM
@@ -151,40 +107,13 @@ cdef class DatagramTransport(SocketTransport):
             c.MSG_DONTWAIT, self.token(c.NL_SEND, <unsigned>lane))
         return 0
 
-    cdef int wait_for_room(self) except -1:
-        if self.polled:
-            self.pausing = self.loop.call_later(self.pause, self._end_pause)
-            self.pause = min(2 * self.pause, LAST_PAUSE)
-            return 0
-        c.nl_prep_poll(self.sqe(), self.file, POLLOUT, self.token(c.NL_POLL, 0))
-        self.polling = True
-        return 0
-
-    def _end_pause(self):
-        self.pausing = None
-        self.full = False
-        if self.attached:
-            self.mark_dirty()
-
-    cdef int stop_waiting(self) except -1:
-        if self.pausing is not None:
-            self.pausing.cancel()
-            self.pausing = None
-        if self.polling and not self.poll_cancelled:
-            self.write_cancel(c.NL_POLL, 0)
-            self.poll_cancelled = True
-        return 0
-
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_RECVMSG:
             self.on_received(res, flags)
         elif op == c.NL_SEND:
             self.on_sent(lane, res)
         elif op == c.NL_POLL:
-            # Whatever it says, an error too: the next send will find out.
-            self.polling = self.full = False
-            self.polled = True
-            self.mark_dirty()
+            self.on_polled()
         elif op == c.NL_CLOSE:
             # An error means that somebody else closed the file: closed it is.
             return self.step(c.NL_ON_FILE_CLOSED)
@@ -224,7 +153,7 @@ cdef class DatagramTransport(SocketTransport):
         if payload is None:
             return 0
         if datagram.truncated:
-            logger.warning("%r: a datagram was cut to %d bytes, the most that can be received", self, len(payload))
+            self.note_cut(len(payload))
         if self.paused or self.backlog:
             return self.hold_back((payload, address))
         return self.deliver_datagram(payload, address)
@@ -234,99 +163,27 @@ cdef class DatagramTransport(SocketTransport):
         self.sender = known_peer(datagram.name, datagram.name_length)
         return self.sender.address
 
-    cdef int deliver(self, object item) except -1:
-        """Hand over what was held back."""
-        return self.deliver_datagram(item[0], item[1])
-
-    cdef int deliver_datagram(self, bytes payload, object address) except -1:
-        PyContext_Enter(self.context)
-        try:
-            self.protocol.datagram_received(payload, address)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self.report(exc, "Error in protocol.datagram_received()")
-        finally:
-            PyContext_Exit(self.context)
-        return 0
-
-    cdef int tell_error(self, object exc) except -1:
-        """A send or a receive has failed; the next one may well succeed."""
-        PyContext_Enter(self.context)
-        try:
-            self._tell_error(exc)
-        finally:
-            PyContext_Exit(self.context)
-        return 0
-
-    cdef int tell_error_soon(self, object exc) except -1:
-        """Tell of an error that a call of the protocol's own has met, not from within that call."""
-        self.untold.append(exc)
-        self.loop.call_soon(self._tell_errors, context=self.context)
-        return 0
-
-    def _tell_errors(self):
-        while self.untold:
-            self._tell_error(self.untold.pop(0))
-
-    cdef int tell_errors(self) except -1:
-        """Before the end: those of what was sent before close() have not been told yet."""
-        PyContext_Enter(self.context)
-        try:
-            self._tell_errors()
-        finally:
-            PyContext_Exit(self.context)
-        return 0
-
-    def _tell_error(self, exc):
-        try:
-            self.protocol.error_received(exc)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.report(error, "Error in protocol.error_received()")
-
     # Sending ----------------------------------------------------------------------------------------------------
 
-    def sendto(self, data, addr=None):
-        """Send a datagram; never blocks. See asyncio.DatagramTransport.sendto.
+    cdef int accept(self, bytes payload, object address) except -1:
+        self.outbox.add(payload, self.destination_of(address))
+        return self.mark_dirty()
 
-        bytes are sent in place. A bytearray or memoryview is copied, because the caller may go on to change it.
-        """
-        cdef bytes name
-        if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-            data = bytes(data)
-        if not data and not sends_empty:
-            return
-        if self.address is not None:
-            if addr is not None and addr != self.address:
-                raise ValueError(f"Invalid address: must be None or {self.address}")
-            addr = self.address
-        if self.state >= NL_DRAINING:
-            self.ignore_write()
-            return
-        try:
-            name = self.destination_of(addr)
-        except OSError as exc:
-            self.tell_error_soon(exc)
-            return
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            # As asyncio has it: an address that cannot be understood is fatal.
-            self.fail(exc, "Fatal write error on datagram transport")
-            return
-        self.outbox.add(<bytes>data, name)
-        self.mark_dirty()
+    cdef int send_if_due(self) except -1:
         if not self.sending and not self.full and (
-                self.outbox.size >= SEND_NOW or self.outbox.waiting() >= self.batch_limit
-                # Nobody knows when a loop that does not run will run again.
-                or not self.ring.running and self.ring.is_idle()):
-            self.send_now()
-        if self.outbox.size > self.high_water:
-            self.pause_writing_if_full()
+                self.outbox.size >= SEND_NOW or self.outbox.waiting() >= self.batch_limit or self.must_not_wait()):
+            return self.send_now()
+        return 0
+
+    cdef bint must_not_wait(self):
+        """Is a datagram for now and not for the turn's end, because the application wants it so, or nobody knows when a
+        loop that does not run will run again?
+        """
+        return self.loop.eager_writes if self.ring.running else self.ring.is_idle()
+
+    cdef int on_room(self) except -1:
+        self.full = False
+        return self.mark_dirty()
 
     cdef object destination_of(self, object address):
         """The kernel's form of an address; None where the socket is connected."""
@@ -384,8 +241,7 @@ cdef class DatagramTransport(SocketTransport):
             self.full = True
         else:
             self.outbox.sent(lane)
-            self.polled = False
-            self.pause = FIRST_PAUSE
+            self.note_progress()
         if not self.sending:
             self.outbox.settle()
             if self.outbox.waiting():
@@ -398,14 +254,22 @@ def make_datagram(LoopCore loop, sock, protocol, address, waiter, dict extra):
 
     ``address`` is the only destination of a socket that is not connected, or None.
     """
-    cdef DatagramTransport transport = DatagramTransport.__new__(DatagramTransport)
+    cdef DatagramBase transport = new_transport(sock.family)
     extra = names_of(sock, extra)
-    transport.family = sock.family
     transport.address = address or None
     # A pair of UNIX sockets is connected though neither end has a name.
     transport.connected = extra["peername"] is not None
-    transport.batch_limit = BATCH_LIMIT if sock.family in (socket.AF_INET, socket.AF_INET6) else 1
     transport.own(loop, c.nl_descriptor(sock.fileno()), sock, protocol, PyContext_CopyCurrent(), extra)
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
+    return transport
+
+
+cdef DatagramBase new_transport(int family):
+    cdef DatagramTransport transport
+    if family not in (c.AF_INET, c.AF_INET6, c.AF_UNIX):
+        return ForeignDatagramTransport.__new__(ForeignDatagramTransport)
+    transport = DatagramTransport.__new__(DatagramTransport)
+    transport.family = family
+    transport.batch_limit = 1 if family == c.AF_UNIX else BATCH_LIMIT
     return transport

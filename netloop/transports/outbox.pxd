@@ -27,11 +27,13 @@ cdef class PieceQueue:
 
     cdef int reserve(self, Py_ssize_t count) except -1
     cdef Py_ssize_t gather(self, NextSend *send) except -1
+    cdef Py_ssize_t next_piece(self, NextSend *send) except -1
     cdef int advance(self, Py_ssize_t sent) except -1
 
 
 cdef int outbox_add_another(Outbox *box, bytes piece) except -1
 cdef Py_ssize_t outbox_gather(Outbox *box, NextSend *send) except -1
+cdef Py_ssize_t outbox_next_piece(Outbox *box, NextSend *send) except -1
 cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1
 cdef int outbox_clear(Outbox *box) noexcept
 

@@ -16,6 +16,8 @@ cdef enum:
     # One send covers at most this much, so that the write buffer's size shrinks, and a protocol may go on writing,
     # while a large transfer is still under way. The last piece may exceed it only by being cut.
     SEND_LIMIT = 256 * 1024
+    # The kernel takes no more in one write (MAX_RW_COUNT).
+    WRITE_LIMIT = 0x7ffff000
     # Pieces sent are dropped from the list's front in batches of this size.
     TRIM = 256
 
@@ -56,6 +58,17 @@ cdef Py_ssize_t outbox_gather(Outbox *box, NextSend *send) except -1:
         return (<PieceQueue>box.waiting).gather(send)
     send.data = PyBytes_AS_STRING(<object>box.waiting) + PyBytes_GET_SIZE(<object>box.waiting) - box.size
     return min(box.size, <Py_ssize_t>SEND_LIMIT)
+
+
+cdef Py_ssize_t outbox_next_piece(Outbox *box, NextSend *send) except -1:
+    """Describe a send of what is left of the first piece, and of that alone; returns its length, 0 without a piece."""
+    if box.waiting == NULL:
+        return 0
+    send.message = NULL
+    if not PyBytes_Check(<object>box.waiting):
+        return (<PieceQueue>box.waiting).next_piece(send)
+    send.data = PyBytes_AS_STRING(<object>box.waiting) + PyBytes_GET_SIZE(<object>box.waiting) - box.size
+    return min(box.size, <Py_ssize_t>WRITE_LIMIT)
 
 
 cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1:
@@ -107,6 +120,11 @@ cdef class PieceQueue:
         else:
             send.data = <const char *>vectors[0].iov_base
         return total
+
+    cdef Py_ssize_t next_piece(self, NextSend *send) except -1:
+        cdef bytes piece = <bytes>self.pieces[self.first]
+        send.data = PyBytes_AS_STRING(piece) + self.offset
+        return min(PyBytes_GET_SIZE(piece) - self.offset, <Py_ssize_t>WRITE_LIMIT)
 
     cdef int reserve(self, Py_ssize_t count) except -1:
         """Have room to describe so many pieces. Nothing may be in flight."""

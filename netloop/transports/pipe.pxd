@@ -1,6 +1,7 @@
 cimport cython
 
 from netloop.core.cext cimport flag
+from netloop.core.ring cimport BufferGroup
 from netloop.transports.base cimport ReadingTransport, Transport
 from netloop.transports.outbox cimport Outbox
 
@@ -9,6 +10,8 @@ from netloop.transports.outbox cimport Outbox
 cdef class ReadPipeTransport(ReadingTransport):
     cdef object pipe
     cdef int fd
+    # May each read be a message? It then needs a buffer that is large enough.
+    cdef flag messages
     # Is there no multishot read for this file?
     cdef flag single
     cdef flag must_poll
@@ -16,15 +19,19 @@ cdef class ReadPipeTransport(ReadingTransport):
     cdef unsigned char read_op
     cdef flag read_cancelled
 
+    cdef BufferGroup group(self)
     cdef int arm(self) except -1
     cdef int on_read(self, int res, unsigned flags) except -1
     cdef int receive_data(self, int length, unsigned flags) except -1
+    cdef int note_full_buffer(self, int length) except -1
 
 
 @cython.final
 cdef class WritePipeTransport(Transport):
     cdef object pipe
     cdef int fd
+    # Is each write a message? See keeps_messages().
+    cdef flag messages
     cdef Outbox outbox
     # The operation that writes or polls, 0 for none, and whether it was cancelled.
     cdef unsigned char write_op
@@ -39,4 +46,5 @@ cdef class WritePipeTransport(Transport):
     cdef int on_written(self, int res) except -1
     cdef int on_reader_gone(self) except -1
     cdef int accept_write(self, bytes piece) except -1
-    cdef bytes write_outside(self, bytes piece)
+    cdef bint must_not_wait(self) noexcept
+    cdef int write_at_once(self, bytes piece) except -1

@@ -5,10 +5,16 @@ The descriptor is set non-blocking, as asyncio does. Linux 6.18 waits in the rin
 that answers EAGAIN instead is asked to poll first. A terminal that blocks would take a worker thread of the kernel's
 for each read, and its hang-up would stay unnoticed there.
 
+Messages. Some files keep what one write has brought apart from the next: packets of a TUN device, messages of a socket
+that is no stream, packets of a pipe opened with O_DIRECT. There a write is made at once and alone, because gathering is
+all that waiting for the turn's end is good for. What finds no room goes through the ring, a message at a time. Messages
+are read into the buffers of datagrams, because what does not fit into its buffer is lost.
+
 The pipe object is closed after connection_lost(), where asyncio's protocols still find it open.
 """
 
 import asyncio
+import fcntl
 import os
 import stat
 from asyncio import futures, transports
@@ -16,14 +22,17 @@ from asyncio.log import logger
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP, errno
 from posix.unistd cimport write as write_descriptor
 
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_DRAINING, NL_OPEN
+from netloop.core.ring cimport BufferGroup
 from netloop.core.turn cimport LoopCore
 from netloop.transports.base cimport os_error
-from netloop.transports.outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
+from netloop.transports.outbox cimport (
+    NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather, outbox_next_piece,
+)
 
 
 cdef extern from "Python.h":
@@ -31,11 +40,23 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) except -1
     object PyContext_CopyCurrent()
 
+cdef extern from "<limits.h>":
+    enum:
+        PIPE_BUF
+
 cdef extern from "<poll.h>":
     enum:
         POLLIN
         POLLOUT
         POLLRDHUP
+
+cdef extern from "<sys/socket.h>":
+    enum:
+        SOCK_STREAM
+        SOL_SOCKET
+        SO_TYPE
+
+    int getsockopt(int fd, int level, int option, void *value, c.socklen_t *length)
 
 
 class ReadPipeInterface(asyncio.ReadTransport):
@@ -99,11 +120,18 @@ cdef class ReadPipeTransport(ReadingTransport):
             self.read_op = c.NL_POLL
             c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLIN, self.token(c.NL_POLL, 0))
             return 0
-        self.ring.streams.open(self.ring)
-        self.read_op = c.NL_READ
-        c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, self.ring.streams.buffers.group,
-                             self.token(c.NL_READ, 0))
+        cdef BufferGroup group = self.group()
+        group.open(self.ring)
+        self.read_op = c.NL_READ_MESSAGE if self.messages else c.NL_READ
+        c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, group.buffers.group,
+                             self.token(self.read_op, 0))
         return 0
+
+    cdef BufferGroup group(self):
+        """The buffers that are read into."""
+        if self.messages:
+            return self.ring.datagrams
+        return self.ring.streams
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if not flags & c.IORING_CQE_F_MORE:
@@ -112,7 +140,7 @@ cdef class ReadPipeTransport(ReadingTransport):
             # Marked before the protocol is called, because an exit from there must not leave it disarmed.
             if res != -ENOBUFS:
                 self.mark_dirty()
-        if op == c.NL_READ:
+        if op != c.NL_POLL:
             self.on_read(res, flags)
         elif res < 0 and res != -c.ECANCELED and self.state == NL_OPEN:
             self.fail(os_error(res), "Fatal poll error on pipe transport")
@@ -123,12 +151,12 @@ cdef class ReadPipeTransport(ReadingTransport):
     cdef int on_read(self, int res, unsigned flags) except -1:
         if res > 0:
             return self.receive_data(res, flags)
-        self.ring.streams.drop(flags)
+        self.group().drop(flags)
         if self.read_op or self.state != NL_OPEN:
             return 0
         if res == -ENOBUFS:
             # Nothing is lost: the data stays in the pipe until the read is armed again.
-            return self.ring.streams.starve(self)
+            return self.group().starve(self)
         if res == 0:
             return self.end_reading()
         if res == -EAGAIN:
@@ -144,18 +172,27 @@ cdef class ReadPipeTransport(ReadingTransport):
 
     cdef int receive_data(self, int length, unsigned flags) except -1:
         """A chunk has arrived in a buffer of the group."""
-        cdef const unsigned char *data = c.nl_buffers_take(&self.ring.streams.buffers, flags)
+        cdef BufferGroup group = self.group()
+        cdef const unsigned char *data = c.nl_buffers_take(&group.buffers, flags)
         cdef bytes copy
-        c.nl_buffers_note(&self.ring.streams.buffers, length)
+        c.nl_buffers_note(&group.buffers, length)
         try:
             copy = PyBytes_FromStringAndSize(<const char *>data, length)
         finally:
-            c.nl_buffers_give(&self.ring.streams.buffers, flags)
+            c.nl_buffers_give(&group.buffers, flags)
         if self.state != NL_OPEN:
             return 0
+        if self.messages and <size_t>length == group.size:
+            self.note_full_buffer(length)
         if self.paused or self.backlog:
             return self.hold_back(copy)
         return self.deliver(copy)
+
+    cdef int note_full_buffer(self, int length) except -1:
+        """A socket's message that fills its buffer was cut, or happens to be as long. Devices may fill any buffer."""
+        if stat.S_ISSOCK(os.fstat(self.fd).st_mode):
+            logger.warning("%r: a message was cut to %d bytes, the most that can be received", self, length)
+        return 0
 
     cdef int deliver(self, object data) except -1:
         # As in asyncio, and unlike a stream's, an error in the protocol does not end the reading.
@@ -253,7 +290,7 @@ cdef class WritePipeTransport(Transport):
         cdef c.nl_file file = c.nl_descriptor(self.fd)
         if self.write_op:
             return 0
-        length = outbox_gather(&self.outbox, &send)
+        length = outbox_next_piece(&self.outbox, &send) if self.messages else outbox_gather(&self.outbox, &send)
         if not length:
             return 0
         if self.must_poll:
@@ -332,6 +369,9 @@ cdef class WritePipeTransport(Transport):
     def writelines(self, list_of_data):
         """Write several pieces, gathered into one write; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
+        if self.must_not_wait():
+            self.accept_write(b"".join(pieces))
+            return
         for piece in pieces:
             self.accept_write(<bytes>piece)
 
@@ -340,19 +380,32 @@ cdef class WritePipeTransport(Transport):
             return 0
         if self.state >= NL_DRAINING:
             return self.ignore_write()
-        if not self.ring.running and not self.outbox.size:
-            piece = self.write_outside(piece)
+        cdef bint alone = not self.outbox.size
         outbox_add(&self.outbox, piece)
+        if alone and self.must_not_wait():
+            self.write_at_once(piece)
+        if not self.outbox.size:
+            return 0
         self.mark_dirty()
         return self.pause_writing_if_full()
 
-    cdef bytes write_outside(self, bytes piece):
-        """Write at once, as nobody knows when the loop will run again; returns the rest.
+    cdef bint must_not_wait(self) noexcept:
+        """Is a write for now and not for the turn's end, because nothing may be added to it, or nobody knows when a
+        loop that does not run will run again, or the application wants it so?
+        """
+        return self.messages or not self.ring.running or self.loop.eager_writes
+
+    cdef int write_at_once(self, bytes piece) except -1:
+        """Write all that is in the outbox, this one piece, as far as the file has room for it.
 
         Not through the ring, where the kernel gives a terminal's writes to a thread of its own.
         """
         cdef Py_ssize_t taken = write_descriptor(self.fd, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
-        return piece[taken:] if taken > 0 else piece
+        if taken > 0:
+            return outbox_advance(&self.outbox, taken)
+        if taken < 0 and errno != EAGAIN and errno != EINTR:
+            return self.fail(os_error(-errno), "Fatal write error on pipe transport")
+        return 0
 
     def get_extra_info(self, name, default=None):
         """ "pipe"; see asyncio.BaseTransport.get_extra_info."""
@@ -372,6 +425,8 @@ def make_read_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     cdef ReadPipeTransport transport = ReadPipeTransport.__new__(ReadPipeTransport)
     transport.pipe = pipe
     transport.fd = fd
+    # The reading end of a pipe does not say what the writing end does; the packets of one are no larger than PIPE_BUF.
+    transport.messages = loop.ring.streams.size < PIPE_BUF if stat.S_ISFIFO(mode) else keeps_messages(fd, mode)
     transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
     start_reading(loop, transport, waiter)
     return transport
@@ -392,10 +447,26 @@ def make_write_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     cdef WritePipeTransport transport = WritePipeTransport.__new__(WritePipeTransport)
     transport.pipe = pipe
     transport.fd = fd
+    transport.messages = keeps_messages(fd, mode)
     transport.watched = watched
     transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
     start_writing(loop, transport, waiter)
     return transport
+
+
+cdef bint keeps_messages(int fd, mode) except -1:
+    """Does the file keep what one write brings apart from the next, so that each read gives one of them?
+
+    A device does not say. A terminal is a stream of bytes; of any other it is assumed, because a device that takes
+    packets or events misunderstands two in one write, while one that takes bytes is only written to more often.
+    """
+    cdef int kind = SOCK_STREAM
+    cdef c.socklen_t length = sizeof(kind)
+    if stat.S_ISSOCK(mode):
+        return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 and kind != SOCK_STREAM
+    if stat.S_ISFIFO(mode):
+        return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT != 0
+    return not os.isatty(fd)
 
 
 cdef start_reading(LoopCore loop, ReadPipeTransport transport, waiter):

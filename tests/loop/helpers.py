@@ -111,6 +111,47 @@ class Echo(Recorder):
         self.called("data_received")
 
 
+class Datagrams(Events, asyncio.DatagramProtocol):
+    """Keeps all datagrams with their senders, and all errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[tuple[bytes, Any]] = []
+        self.errors: list[Exception] = []
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append((data, addr))
+        self.called("datagram_received")
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+        self.called("error_received")
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [data for data, _ in self.received]
+
+    async def until_datagrams(self, count: int) -> list[bytes]:
+        """Wait until ``count`` datagrams have come, and return the payloads of all that came."""
+        await self.until(lambda: len(self.received) >= count)
+        return self.payloads
+
+
+@contextlib.asynccontextmanager
+async def endpoint(factory: Callable[[], Any] = Datagrams, **options: Any) -> AsyncIterator[Any]:
+    """The protocol of a datagram endpoint; it is gone at the end."""
+    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, **options)
+    try:
+        yield protocol
+    finally:
+        await finish(protocol)
+
+
+def name_of(protocol: Events) -> Any:
+    """The socket name of an endpoint."""
+    return protocol.transport.get_extra_info("sockname")
+
+
 def address_of(server: asyncio.Server) -> Any:
     """Host and port of a server's first socket."""
     return server.sockets[0].getsockname()[:2]

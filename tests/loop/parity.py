@@ -256,6 +256,7 @@ def names_for(loop: asyncio.AbstractEventLoop) -> Iterator[Names]:
             "tcp": opened(socket.AF_INET, socket.SOCK_STREAM),
             "udp": opened(socket.AF_INET, socket.SOCK_DGRAM),
             "unix": opened(socket.AF_UNIX, socket.SOCK_STREAM),
+            "unix_packets": opened(socket.AF_UNIX, socket.SOCK_SEQPACKET),
             "unix_datagram": opened(socket.AF_UNIX, socket.SOCK_DGRAM),
             "blocking": opened(socket.AF_INET, socket.SOCK_STREAM, blocking=True),
             "blocking_udp": opened(socket.AF_INET, socket.SOCK_DGRAM, blocking=True),

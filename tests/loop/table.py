@@ -45,6 +45,7 @@ SUBJECTS = {
     "test_datagram": "datagrams",
     "test_end_of_run": "closing",
     "test_log_lines": REPORTS,
+    "test_foreign_datagrams": "datagrams",
     "test_names": "getaddrinfo",
     "test_server": "create_server",
     "test_server_calls": "create_server",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import HOST, Events, eventually, finish, pattern, turns
+from .helpers import HOST, Datagrams, endpoint, eventually, name_of, pattern, turns
 
 LARGEST_UDP = 65_507  # what fits into an IPv4 packet
 QUEUE_LENGTH = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())  # UNIX datagrams that wait at a receiver
@@ -25,51 +25,12 @@ INTERNET = pytest.mark.parametrize(
 )
 
 
-class Datagrams(Events, asyncio.DatagramProtocol):
-    """Keeps all datagrams with their senders, and all errors."""
-
-    def __init__(self):
-        super().__init__()
-        self.received = []
-        self.errors = []
-
-    def datagram_received(self, data, addr):
-        self.received.append((data, addr))
-        self.called("datagram_received")
-
-    def error_received(self, exc):
-        self.errors.append(exc)
-        self.called("error_received")
-
-    @property
-    def payloads(self):
-        return [data for data, _ in self.received]
-
-    async def until_datagrams(self, count):
-        await self.until(lambda: len(self.received) >= count)
-        return self.payloads
-
-
 class Echo(Datagrams):
     """Sends each datagram back to its sender."""
 
     def datagram_received(self, data, addr):
         super().datagram_received(data, addr)
         self.transport.sendto(data, addr)
-
-
-@contextlib.asynccontextmanager
-async def endpoint(factory=Datagrams, **options):
-    """An endpoint's protocol; it is gone at the end."""
-    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, **options)
-    try:
-        yield protocol
-    finally:
-        await finish(protocol)
-
-
-def name_of(protocol):
-    return protocol.transport.get_extra_info("sockname")
 
 
 @contextlib.asynccontextmanager

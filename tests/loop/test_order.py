@@ -7,6 +7,8 @@ import contextlib
 import os
 import socket
 
+import pytest
+
 from .helpers import HOST, BufferedRecorder, Events, Recorder, address_of, connected, finish, pattern, serving
 
 
@@ -46,8 +48,24 @@ async def test_who_opens_a_pipe_has_the_transport_before_the_first_data(loop):
     await protocol.lost
 
 
-def test_what_was_scheduled_comes_before_what_arrives_later(loop, run):
+async def after_pipes():
+    """A process and its three pipes have come and gone, and two pipes of which one was aborted."""
+    loop = asyncio.get_running_loop()
+    process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1, stderr=-1)
+    assert await process.communicate(b"text") == (b"text", b"")
+    read_end, write_end = os.pipe()
+    reader, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(read_end, "rb", 0))
+    writer, _ = await loop.connect_write_pipe(Events, os.fdopen(write_end, "wb", 0))
+    writer.write(pattern(1_000_000))
+    writer.abort()
+    reader.close()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("before", [lambda: asyncio.sleep(0), after_pipes], ids=["at first", "after pipes"])
+def test_what_was_scheduled_comes_before_what_arrives_later(loop, run, before):
     """A datagram sent before a future is made to wait for it is delivered to that future."""
+    run(before())
 
     class Receiver(asyncio.DatagramProtocol):
         waiter = None

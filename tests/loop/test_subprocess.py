@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 
 import pytest
@@ -345,6 +346,32 @@ async def test_two_hundred_at_once(loop):
 async def test_many_one_after_another(loop):
     for number in range(50):
         assert await (await asyncio.create_subprocess_shell(f"exit {number}")).wait() == number
+
+
+async def test_nothing_is_kept_of_pipes_whose_process_has_ended(loop):
+    async def run_one(end):
+        process = await started("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        pipes = [weakref.ref(process._transport.get_pipe_transport(number)) for number in range(3)]
+        process.stdin.write(b"text")
+        assert await process.stdout.readexactly(4) == b"text"
+        end(process)
+        await process.wait()
+        return pipes
+
+    ends = [
+        lambda process: process.stdin.close(),
+        lambda process: process.kill(),
+        lambda process: process._transport.close(),
+    ]
+    pipes = [pipe for end in ends * 3 for pipe in await run_one(end)]
+
+    def are_gone():
+        gc.collect()
+        return [pipe() for pipe in pipes] == [None] * len(pipes)
+
+    await eventually(are_gone)
+    if hasattr(loop, "statistics"):
+        assert loop.statistics().in_flight == 0
 
 
 def test_a_loop_in_another_thread(new_loop):
