@@ -47,13 +47,13 @@ class SocketOperations(LoopMixin):
             address = found[0][4]
         if sock.gettimeout() != 0 and sock.family in _FAMILIES:
             await self._socket_calls.connect(sock, address)  # the socket's own method would block the loop
-        elif not await self._begins_to_connect(sock, address):
+        elif not await self._try_to_connect(sock, address):
             await self._socket_calls.ready(sock, True)
             if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(error, f"Connect call failed {address}")
 
-    async def _begins_to_connect(self, sock: socket.socket, address: Any) -> bool:
-        """Call connect(); says whether the socket is connected at once."""
+    async def _try_to_connect(self, sock: socket.socket, address: Any) -> bool:
+        """Call connect(); says whether the socket is connected, or whether that is still to be waited for."""
         try:
             sock.connect(address)
         except InterruptedError:
