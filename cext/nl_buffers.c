@@ -114,3 +114,12 @@ bool nl_buffers_exhausted(struct nl_buffers *buffers)
         return false;
     return nl_buffers_grow(buffers);
 }
+
+void nl_buffers_shrink(struct nl_buffers *buffers)
+{
+    if (!buffers->queue)
+        return;
+    buffers->target = buffers->base;
+    if (!buffers->taken)
+        nl_buffers_give_back(buffers, 0, buffers->memory_bytes);
+}

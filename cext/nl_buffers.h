@@ -14,6 +14,9 @@
 #ifndef NL_BUFFERS_H
 #define NL_BUFFERS_H
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "nl_ring.h"
 
 struct nl_buffers {
@@ -58,6 +61,12 @@ bool nl_buffers_grow(struct nl_buffers *buffers);
 
 /* The kernel found no buffer: grow, if a round then still fits the cache. Says whether there are more now. */
 bool nl_buffers_exhausted(struct nl_buffers *buffers);
+
+/*
+ * The burst that made the group grow is over: let no more circulate than at the beginning, and give the memory back to
+ * the system. No completion that names a buffer may wait to be consumed.
+ */
+void nl_buffers_shrink(struct nl_buffers *buffers);
 
 /* How many receives one judgement of the group's size rests on. */
 #define NL_BUFFERS_JUDGED 256U
@@ -110,6 +119,15 @@ static inline const unsigned char *nl_buffers_take(struct nl_buffers *buffers, u
     return buffers->memory + (completion_flags >> IORING_CQE_BUFFER_SHIFT) * buffers->size;
 }
 
+/* Give memory back to the system: whole pages, since a buffer that is smaller than one shares it with its neighbours. */
+static inline void nl_buffers_give_back(struct nl_buffers *buffers, size_t from, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t first = (from + page - 1) / page * page, end = (from + bytes) / page * page;
+    if (first < end)
+        madvise(buffers->memory + first, end - first, MADV_DONTNEED);
+}
+
 /* The data has been used: the kernel may fill the buffer again. */
 static inline void nl_buffers_give(struct nl_buffers *buffers, unsigned completion_flags)
 {
@@ -119,6 +137,7 @@ static inline void nl_buffers_give(struct nl_buffers *buffers, unsigned completi
     if (buffers->offered > buffers->target) {
         buffers->offered--;
         buffers->held[buffers->held_count++] = (uint16_t)id;
+        nl_buffers_give_back(buffers, id * buffers->size, buffers->size);
     } else {
         nl_buffers_offer(buffers, id);
     }

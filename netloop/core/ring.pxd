@@ -99,6 +99,8 @@ cdef class Ring:
     cdef unsigned fixed_files
     cdef bint files_refused
     cdef uint64_t stale
+    # When the burst that a group of buffers grew for may be taken to be over, on the loop's clock; 0: none has.
+    cdef double burst_over
     # How many calls were made, for their tokens; and the memory of those that had no answer in time, by token.
     cdef uint64_t calls
     cdef dict late_calls
@@ -110,6 +112,7 @@ cdef class Ring:
     cdef int set_aside(self) except -1
     cdef int replace(self) except -1
     cdef int park_one(self, io_uring_cqe *cqe) except -1
+    cdef int shrink_buffers(self) noexcept
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1

@@ -32,6 +32,8 @@ cdef enum:
     # Fewer than the operations whose deferred work one enter runs.
     ENDINGS_AT_ONCE = 16
 
+# How long after a group of buffers has last grown its memory is given back.
+cdef double BURST_SECONDS = 5.0
 # How long closing waits for the kernel to let go of all memory.
 cdef double CLOSE_SECONDS = 1.0
 
@@ -175,6 +177,7 @@ cdef class BufferGroup:
     cdef int starve(self, Endpoint endpoint) except -1:
         """The kernel found no buffer for an endpoint's receive: flush it again when there are some."""
         if c.nl_buffers_exhausted(&self.buffers):
+            endpoint.ring.burst_over = time.monotonic() + BURST_SECONDS
             return endpoint.mark_dirty()
         self.starved.append(endpoint)
         return 0
@@ -526,6 +529,13 @@ cdef class Ring:
         return 0
 
     # Buffers and files ------------------------------------------------------------------------------------------
+
+    cdef int shrink_buffers(self) noexcept:
+        """A burst is over: give the memory of its receives back. Nothing may wait to be dispatched."""
+        self.burst_over = 0
+        c.nl_buffers_shrink(&self.streams.buffers)
+        c.nl_buffers_shrink(&self.datagrams.buffers)
+        return 0
 
     cdef BufferGroup group_of(self, unsigned op):
         """The group from which the kernel takes the buffers of an operation."""

@@ -176,6 +176,8 @@ cdef class LoopCore:
                 ring.check_usable()  # a handler of a signal has forked, and this is the child
             # It was asked before, but since then there was time to spin, and handlers of signals may have run.
             limit = self.wait_limit()
+            if ring.burst_over and limit != 0:
+                limit = self.shrink_when_due(limit)
             short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
@@ -186,6 +188,15 @@ cdef class LoopCore:
             if self.in_main_thread:
                 self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.ready.count)
         return 0
+
+    cdef int64_t shrink_when_due(self, int64_t limit) except? -2:
+        """After a burst: give its memory back if that is due, or wait no longer than until it is."""
+        cdef double left = self.ring.burst_over - monotonic()
+        if left <= 0:
+            self.ring.shrink_buffers()
+        elif limit == c.NL_WAIT_FOREVER or limit > left * 1e9:
+            return <int64_t>(left * 1e9) + 1
+        return limit
 
     cdef bint spin_awhile(self, int64_t limit) except -1:
         """Submit, and ask the kernel again and again for what has arrived; says whether there is something to do."""
