@@ -16,6 +16,7 @@ cdef class DatagramTransport(SocketTransport):
     cdef msghdr receive_message
 
     cdef DatagramOutbox outbox
+    cdef list untold
     cdef Py_ssize_t sending
     cdef Py_ssize_t batch_limit
     cdef bint full
@@ -38,6 +39,7 @@ cdef class DatagramTransport(SocketTransport):
     cdef int tell_error(self, object exc) except -1
     cdef object destination_of(self, object address)
     cdef int tell_error_soon(self, object exc) except -1
+    cdef int tell_errors(self) except -1
     cdef int send_now(self) except -1
     cdef int on_sent(self, unsigned lane, int res) except -1
     cdef int take_sent(self, unsigned lane, int res) except -1

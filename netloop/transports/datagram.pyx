@@ -66,6 +66,7 @@ cdef class DatagramTransport(SocketTransport):
 
     def __cinit__(self):
         self.outbox = DatagramOutbox(header_size)
+        self.untold = []  # errors that the protocol is to hear of in the next turn
         self.pause = FIRST_PAUSE
 
     @property
@@ -82,6 +83,7 @@ cdef class DatagramTransport(SocketTransport):
         return self.outbox.size
 
     cdef int discard(self) except -1:
+        self.untold.clear()
         return 0 if self.sending else self.outbox.clear()
 
     cdef int on_closed(self) except -1:
@@ -90,7 +92,12 @@ cdef class DatagramTransport(SocketTransport):
 
     cdef int on_farewell(self) except -1:
         self.outbox.clear()
-        return SocketTransport.on_farewell(self)
+        try:
+            if self.untold:
+                self.tell_errors()
+        finally:
+            SocketTransport.on_farewell(self)
+        return 0
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
 
@@ -255,12 +262,24 @@ cdef class DatagramTransport(SocketTransport):
 
     cdef int tell_error_soon(self, object exc) except -1:
         """Tell of an error that a call of the protocol's own has met, not from within that call."""
-        self.loop.call_soon(self._tell_error, exc, context=self.context)
+        self.untold.append(exc)
+        self.loop.call_soon(self._tell_errors, context=self.context)
+        return 0
+
+    def _tell_errors(self):
+        while self.untold:
+            self._tell_error(self.untold.pop(0))
+
+    cdef int tell_errors(self) except -1:
+        """Before the end: those of what was sent before close() have not been told yet."""
+        PyContext_Enter(self.context)
+        try:
+            self._tell_errors()
+        finally:
+            PyContext_Exit(self.context)
         return 0
 
     def _tell_error(self, exc):
-        if self.state >= NL_CANCELLING:
-            return
         try:
             self.protocol.error_received(exc)
         except (SystemExit, KeyboardInterrupt):
