@@ -775,30 +775,24 @@ async def test_aborting_in_error_received_of_a_send(loop):
         assert client.calls.count("error_received") == 1
 
 
-async def test_the_errors_of_what_was_sent_before_close_are_told(loop):
-    async with pair() as (client, server):
-        client.transport.sendto(b"small")
-        for _ in range(2):
-            client.transport.sendto(bytes(LARGEST_UDP + 1))
-        client.transport.close()
-        assert await client.lost is None
-        assert [name for name in client.calls if name != "connection_made"] == ["error_received"] * 2 + [
-            "connection_lost"
-        ]
-        await server.until(lambda: server.payloads == [b"small"])
-
-
-async def test_closing_in_error_received_of_a_send(loop):
+@pytest.mark.parametrize("closing", ["at once", "in error_received"])
+def test_the_errors_of_what_was_sent_before_close_are_told(loop, closing):
     class Closing(Datagrams):
         def error_received(self, exc):
             super().error_received(exc)
             self.transport.close()
 
-    async with pair(client=Closing) as (client, _):
-        for _ in range(2):
-            client.transport.sendto(bytes(LARGEST_UDP + 1))
-        assert await client.lost is None
-        assert client.calls[-1] == "connection_lost"
+    factory = Datagrams if closing == "at once" else Closing
+    transport, protocol = loop.run_until_complete(loop.create_datagram_endpoint(factory, local_addr=(HOST, 0)))
+    # While the loop does not run: what is sent now is sent at once.
+    transport.sendto(b"small", name_of(protocol))
+    for _ in range(2):
+        transport.sendto(bytes(70_000), name_of(protocol))
+    if closing == "at once":
+        transport.close()
+    assert loop.run_until_complete(protocol.lost) is None
+    told = [name for name in protocol.calls if name in ("error_received", "connection_lost")]
+    assert told == ["error_received"] * 2 + ["connection_lost"]
 
 
 async def test_sending_after_the_end_does_nothing(loop, caplog):
