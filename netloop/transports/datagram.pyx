@@ -113,7 +113,7 @@ cdef class DatagramTransport(DatagramBase):
         elif op == c.NL_SEND:
             self.on_sent(lane, res)
         elif op == c.NL_POLL:
-            self.on_polled()
+            self.on_polled(res)
         elif op == c.NL_CLOSE:
             # An error means that somebody else closed the file: closed it is.
             return self.step(c.NL_ON_FILE_CLOSED)
@@ -170,16 +170,15 @@ cdef class DatagramTransport(DatagramBase):
         return self.mark_dirty()
 
     cdef int send_if_due(self) except -1:
-        if not self.sending and not self.full and (
-                self.outbox.size >= SEND_NOW or self.outbox.waiting() >= self.batch_limit or self.must_not_wait()):
-            return self.send_now()
-        return 0
+        return self.send_now() if not self.sending and not self.full and self.must_not_wait() else 0
 
     cdef bint must_not_wait(self):
-        """Is a datagram for now and not for the turn's end, because the application wants it so, or nobody knows when a
-        loop that does not run will run again?
-        """
-        return self.loop.eager_writes if self.ring.running else self.ring.is_idle()
+        """Is what is in the outbox for now, and not for the turn's end?"""
+        if not self.ring.running:
+            # Nobody knows when the loop will run again. A thread that the ring is not for can do nothing about it.
+            return self.ring.is_idle()
+        return (self.loop.eager_writes or self.outbox.size >= SEND_NOW
+                or self.outbox.waiting() >= self.batch_limit)
 
     cdef int on_room(self) except -1:
         self.full = False

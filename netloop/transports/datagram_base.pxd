@@ -27,7 +27,7 @@ cdef class DatagramBase(SocketTransport):
     cdef int send_if_due(self) except -1
     cdef int wait_for_room(self) except -1
     cdef int stop_waiting(self) except -1
-    cdef int on_polled(self) except -1
+    cdef int on_polled(self, int res) except -1
     cdef int on_room(self) except -1
     cdef int note_progress(self) except -1
     cdef int deliver_datagram(self, bytes payload, object address) except -1

@@ -121,9 +121,11 @@ cdef class DatagramBase(SocketTransport):
         self.polling = True
         return 0
 
-    cdef int on_polled(self) except -1:
+    cdef int on_polled(self, int res) except -1:
         """The poll for room has ended. Whatever it says, an error too: the next send will find out."""
         self.polling = False
+        if res == -c.ECANCELED:
+            return self.mark_dirty()  # a loop that stops cancels what is to be begun anew when it runs again
         self.polled = True
         return self.on_room()
 

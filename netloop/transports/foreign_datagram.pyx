@@ -73,7 +73,7 @@ cdef class ForeignDatagramTransport(DatagramBase):
         # Marked before the protocol is called, because an exit from there must not leave it without a poll.
         self.mark_dirty()
         if lane != RECEIVE_LANE:
-            self.on_polled()
+            self.on_polled(res)
         else:
             self.receiving = self.receive_cancelled = False
             if res > 0:

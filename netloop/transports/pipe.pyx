@@ -322,7 +322,9 @@ cdef class WritePipeTransport(Transport):
             self.watching = False
             if res > 0:
                 self.on_reader_gone()
-            elif res != -c.ECANCELED and self.state < NL_CANCELLING:
+            elif res == -c.ECANCELED:
+                self.mark_dirty()  # a loop that stops cancels what is to be begun anew when it runs again
+            elif self.state < NL_CANCELLING:
                 self.watched = False
                 self.fail(os_error(res), "Fatal poll error on pipe transport")
         else:
@@ -341,7 +343,7 @@ cdef class WritePipeTransport(Transport):
             outbox_advance(&self.outbox, res)
         elif res == -EAGAIN:
             self.must_poll = True
-        elif res != -EINTR:
+        elif res != -EINTR and res != -c.ECANCELED:
             return self.fail(os_error(res), "Fatal write error on pipe transport")
         if self.outbox.size:
             self.mark_dirty()

@@ -162,6 +162,7 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_datagram::test_a_path_where_nobody_listens": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_unix_datagrams_between_paths": skipped(NO_UNIX_DATAGRAMS),
         "test_foreign_datagrams::test_an_endpoint_without_a_socket_of_the_caller": fails(NO_UNIX_DATAGRAMS),
+        "test_foreign_datagrams::test_replies_to_the_address_that_was_received": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_unix_datagrams_to_a_path": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_unix_datagrams_in_the_abstract_name_space": skipped(NO_UNIX_DATAGRAMS),
         "test_datagram::test_aborting_drops_datagrams_that_are_blocked": skipped(
@@ -424,6 +425,10 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "p.stdin.write('text'))]": fails(NO_ASSERTION),
     },
 }
+
+for runs in ("one thread", "another thread"):
+    for test in ("test_receiving_datagrams", "test_datagrams_that_wait_for_room"):
+        DIFFERENCES["uvloop"][f"test_several_runs::{test}[{runs}-netlink]"] = skipped(NO_UNIX_DATAGRAMS)
 
 if sys.version_info >= (3, 12):
     DIFFERENCES["asyncio"]["test_reentrancy::test_what_pause_writing_writes_comes_after_all_of_writelines"] = skipped(

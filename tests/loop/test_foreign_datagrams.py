@@ -16,7 +16,7 @@ import pytest
 
 from .helpers import Datagrams, endpoint, eventually, name_of, turns
 
-# uvloop refuses such sockets.
+# uvloop refuses such sockets, as two of the tests show.
 pytestmark = pytest.mark.loops("asyncio", "netloop")
 
 NETLINK_USERSOCK = 2
@@ -146,6 +146,7 @@ async def test_senders_are_told_apart(loop):
                 )
 
 
+@pytest.mark.loops("asyncio", "uvloop", "netloop")
 async def test_replies_to_the_address_that_was_received(loop):
     class Echo(Datagrams):
         def datagram_received(self, data, addr):
