@@ -30,6 +30,8 @@ cdef class Endpoint:
     cdef int on_farewell(self) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_ring_closed(self) except -1
+    cdef int before_fork(self) except -1
+    cdef int after_fork(self, bint in_child) except -1
     cdef io_uring_sqe *sqe(self)
 
     cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
@@ -93,6 +95,10 @@ cdef class Ring:
     cdef unsigned submission_entries, completion_entries
     cdef unsigned fixed_files
     cdef bint files_refused
+    # Can an accept be kept from waiting? Does the kernel refuse to tell a fixed file's names?
+    cdef flag accepts_asked
+    cdef flag accepts_now
+    cdef flag names_refused
     cdef uint64_t stale
     cdef unsigned most_completions
 
@@ -109,6 +115,7 @@ cdef class Ring:
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
+    cdef bint can_accept_now(self, unsigned how) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef int32_t call(self, uint64_t token) except? -1

@@ -344,9 +344,20 @@ cdef class LoopCore:
         """Where signal.set_wakeup_fd() is to write."""
         return self.wake.write_fd
 
+    def _before_fork(self):
+        """The process is about to fork."""
+        if self.ring is not None:
+            self.ring.before_fork()
+
+    def _after_fork(self):
+        """After fork, in the parent."""
+        if self.ring is not None:
+            self.ring.after_fork(False)
+
     def _abandon(self):
         """After fork, in the child: give up the parent's ring."""
         if self.ring is not None:
+            self.ring.after_fork(True)
             self.ring.abandon()
 
     def _close_ring(self):

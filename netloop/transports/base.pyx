@@ -29,6 +29,7 @@ cdef extern from "Python.h":
     void Py_CLEAR(PyObject *reference)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
+    Py_ssize_t Py_REFCNT(object instance)
 
 cdef int ignored_writes_logged = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
@@ -480,6 +481,8 @@ cdef class SocketTransport(ReadingTransport):
                 (<FixedSocket>self.sock).transport = self
         elif name == "sockname":
             value = _name_or_none(self.socket_object().getsockname)
+            if value is None:
+                return None  # for want of a descriptor, which may pass
         else:
             return default
         if self.extra is None:
@@ -490,6 +493,23 @@ cdef class SocketTransport(ReadingTransport):
     @property
     def _sock(self):
         return self.socket_object()
+
+    cdef int before_fork(self) except -1:
+        """Give the connection a descriptor, if it has none and the program holds its socket object.
+
+        Not if the program has only asked for it, as frameworks do to set options: the child would keep the connection
+        open after this process has closed it.
+        """
+        cdef object held = None if self.extra is None else self.extra.get("socket")
+        # One reference is the dictionary's, one is ours.
+        if held is not None and Py_REFCNT(held) > 2 and isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).before_fork()
+        return 0
+
+    cdef int after_fork(self, bint in_child) except -1:
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).after_fork(in_child)
+        return 0
 
     def _own_descriptor(self, int descriptor):
         """Keep the loop's watchers off a descriptor of this connection."""
