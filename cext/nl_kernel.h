@@ -26,11 +26,12 @@
 #define NL_OPS_KNOWN 64            /* how many operations a probe asks about */
 
 /* Flags of an accept (ioprio). */
-#define NL_ACCEPT_POLL_FIRST (1U << 2) /* Linux 6.10 */
+#define NL_ACCEPT_DONTWAIT (1U << 1) /* Linux 6.10 */
 
-/* Commands on sockets (IORING_OP_URING_CMD), Linux 6.7. */
-#define NL_SOCKET_GETSOCKOPT 2U
-#define NL_SOCKET_SETSOCKOPT 3U
+/* Commands on sockets (IORING_OP_URING_CMD). */
+#define NL_SOCKET_GETSOCKOPT 2U  /* Linux 6.7 */
+#define NL_SOCKET_SETSOCKOPT 3U  /* Linux 6.7 */
+#define NL_SOCKET_GETSOCKNAME 5U /* Linux 7.0 */
 
 static_assert(sizeof(struct io_uring_sqe) == 64, "a submission entry is 64 bytes");
 static_assert(sizeof(struct io_uring_cqe) == 16, "a completion entry is 16 bytes");

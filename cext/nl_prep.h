@@ -39,10 +39,10 @@ static inline void nl_prep(struct io_uring_sqe *sqe, unsigned opcode, struct nl_
 }
 
 /*
- * `slot`: where in the fixed-file table the connection goes, or -1 for a plain descriptor.
+ * `slot`: where in the fixed-file table the connection goes, or -1 for a plain descriptor. `how`: 0, to wait for a
+ * connection, or NL_ACCEPT_DONTWAIT, which fails with EAGAIN if there is none.
  *
- * An accept makes the new socket and its file before it looks whether a connection is there, so one that has to wait
- * does that work twice. `how` is NL_ACCEPT_POLL_FIRST to wait first, or 0 where a connection is likely to be there.
+ * An accept makes the new socket and its file before it looks whether a connection is there.
  */
 static inline void nl_prep_accept(struct io_uring_sqe *sqe, struct nl_file file, struct sockaddr *address,
                                   socklen_t *length, int slot, unsigned how, uint64_t token)
@@ -234,6 +234,15 @@ static inline void nl_prep_sockopt(struct io_uring_sqe *sqe, struct nl_file file
     sqe->addr = (uint64_t)(uint32_t)level | ((uint64_t)(uint32_t)option << 32);
     sqe->file_index = length;
     sqe->addr3 = (uint64_t)(uintptr_t)value;
+}
+
+/* A socket's own name, or its peer's (Linux 7.0); `length` is the room for it, and then its length. */
+static inline void nl_prep_getsockname(struct io_uring_sqe *sqe, struct nl_file file, struct sockaddr *address,
+                                       socklen_t *length, int peer, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_URING_CMD, file, address, 0, NL_SOCKET_GETSOCKNAME, token);
+    sqe->file_index = (uint32_t)peer;
+    sqe->addr3 = (uint64_t)(uintptr_t)length;
 }
 
 #endif

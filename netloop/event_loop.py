@@ -123,7 +123,7 @@ class EventLoop(
         except OSError as error:
             raise explain(error.errno or 0) from error
         super().__init__()
-        self._listeners: dict[int, Listener] = {}
+        self._listeners: dict[socket.socket, Listener] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._socket_calls = SocketCalls(self, self._transports)
         _live_loops.add(self)
@@ -229,7 +229,7 @@ class EventLoop(
         if sslcontext is not None:
             timeouts = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
             protocol_factory = self._tls_factory(protocol_factory, sslcontext, timeouts)
-        self._listeners[sock.fileno()] = Listener(self, sock, protocol_factory, server, backlog, context)
+        self._listeners[sock] = Listener(self, sock, protocol_factory, server, context)
 
     def _tls_factory(self, protocol_factory: Any, sslcontext: Any, timeouts: dict[str, Any]) -> Any:
         """A factory of protocols that speak TLS below the application's own."""
@@ -243,7 +243,7 @@ class EventLoop(
         return factory
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        listener = self._listeners.pop(sock.fileno(), None)
+        listener = self._listeners.pop(sock, None)
         if listener is not None:
             listener.stop()
         sock.close()
@@ -310,4 +310,15 @@ def _abandon_loops() -> None:
             signal.set_wakeup_fd(current, warn_on_full_buffer=False)
 
 
-os.register_at_fork(after_in_child=_abandon_loops)
+def _before_fork() -> None:
+    """The loops of the forking thread give connections descriptors that the child needs."""
+    for loop in list(_live_loops):
+        loop._before_fork()
+
+
+def _after_fork() -> None:
+    for loop in list(_live_loops):
+        loop._after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_abandon_loops)

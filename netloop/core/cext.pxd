@@ -93,14 +93,14 @@ cdef extern from "nl_kernel.h" nogil:
         IORING_CQE_BUFFER_SHIFT
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
-        IORING_CQE_F_SOCK_NONEMPTY
         IORING_SETUP_SINGLE_ISSUER
         IORING_OP_URING_CMD
         NL_OP_FIXED_FD_INSTALL
         NL_OPS_KNOWN
         NL_SOCKET_GETSOCKOPT
         NL_SOCKET_SETSOCKOPT
-        NL_ACCEPT_POLL_FIRST
+        NL_SOCKET_GETSOCKNAME
+        NL_ACCEPT_DONTWAIT
 
     struct io_uring_sqe:
         uint8_t flags
@@ -356,6 +356,14 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_install(io_uring_sqe *sqe, int slot, uint64_t token)
     void nl_prep_sockopt(io_uring_sqe *sqe, nl_file file, unsigned command, int level, int option, const void *value,
                          unsigned length, uint64_t token)
+    void nl_prep_getsockname(io_uring_sqe *sqe, nl_file file, sockaddr *address, socklen_t *length, bint peer,
+                             uint64_t token)
+
+
+cdef extern from "nl_accept.h" nogil:
+    unsigned nl_accept_queue(int fd)
+    int nl_accept_now(int fd, sockaddr *address, socklen_t *length)
+    int nl_name_of(int descriptor, sockaddr *address, socklen_t *length)
 
 
 cdef extern from "nl_heap.h" nogil:

@@ -32,6 +32,8 @@ cdef class Endpoint:
     cdef int on_parked(self, io_uring_cqe *cqe) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_ring_closed(self) except -1
+    cdef int before_fork(self) except -1
+    cdef int after_fork(self, bint in_child) except -1
     cdef io_uring_sqe *sqe(self)
 
     cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
@@ -98,6 +100,10 @@ cdef class Ring:
     cdef unsigned submission_entries, completion_entries
     cdef unsigned fixed_files
     cdef bint files_refused
+    # Can an accept be kept from waiting? Does the kernel refuse to tell a fixed file's names?
+    cdef flag accepts_asked
+    cdef flag accepts_now
+    cdef flag names_refused
     cdef uint64_t stale
     # When the burst that a group of buffers grew for may be taken to be over, on the loop's clock; 0: none has.
     cdef double burst_over
@@ -126,6 +132,7 @@ cdef class Ring:
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
+    cdef bint can_accept_now(self, unsigned how) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef uint64_t new_call(self, unsigned op) noexcept

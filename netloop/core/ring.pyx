@@ -131,6 +131,14 @@ cdef class Endpoint:
         """The loop was closed: nothing is in flight any more, and nothing will be flushed."""
         return 0
 
+    cdef int before_fork(self) except -1:
+        """The process is about to fork: prepare what the child is to inherit. Raises OSError if that is too much."""
+        return 0
+
+    cdef int after_fork(self, bint in_child) except -1:
+        """The process has forked, or could not."""
+        return 0
+
     cdef io_uring_sqe *sqe(self):
         """A submission entry for an operation that this endpoint owns from now on."""
         self.in_flight += 1
@@ -292,6 +300,24 @@ cdef class Ring:
         self.ring = fresh
         self.enabled = False
         return 0
+
+    def before_fork(self):
+        """Have the endpoints prepare for a fork, as far as descriptors last; in a thread that may use the ring."""
+        if self.ring.fd < 0 or self.abandoned or not self.is_owner():
+            return
+        try:
+            for endpoint in self.endpoints:
+                if endpoint is not None:
+                    (<Endpoint>endpoint).before_fork()
+        except OSError:
+            # The child is told by whatever it misses.
+            pass
+
+    def after_fork(self, bint in_child):
+        """Tell the endpoints that the process has forked."""
+        for endpoint in self.endpoints:
+            if endpoint is not None:
+                (<Endpoint>endpoint).after_fork(in_child)
 
     def abandon(self):
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
@@ -560,6 +586,19 @@ cdef class Ring:
         cdef uint64_t token = self.new_call(c.NL_INSTALL)
         c.nl_prep_install(self.call_sqe(), 0, token)
         return self.call(token, None) == -EBADF
+
+    cdef bint can_accept_now(self, unsigned how) except -1:
+        """Does this flag keep an accept from waiting (Linux 6.10)? Asked once.
+
+        A descriptor that is none is asked for: a kernel that knows the flag says EBADF, one that does not EINVAL.
+        """
+        cdef uint64_t token
+        if not self.accepts_asked:
+            token = self.new_call(c.NL_INSTALL)
+            c.nl_prep_accept(self.call_sqe(), c.nl_descriptor(-1), NULL, NULL, -1, how, token)
+            self.accepts_now = self.call(token, None) == -EBADF
+            self.accepts_asked = True
+        return self.accepts_now
 
     # The end ----------------------------------------------------------------------------------------------------
 

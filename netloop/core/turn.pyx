@@ -315,9 +315,20 @@ cdef class LoopCore:
         """A handle that may be scheduled more than once."""
         return new_handle(callback, args, self, None, self._debug)
 
+    def _before_fork(self):
+        """The process is about to fork."""
+        if self.ring is not None:
+            self.ring.before_fork()
+
+    def _after_fork(self):
+        """After fork, in the parent."""
+        if self.ring is not None:
+            self.ring.after_fork(False)
+
     def _abandon(self):
         """After fork, in the child: give up the parent's ring."""
         if self.ring is not None:
+            self.ring.after_fork(True)
             self.ring.abandon()
 
     def _close_ring(self):

@@ -19,6 +19,7 @@ from asyncio.log import logger
 
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_NEW, NL_OPEN
+from netloop.core.ring cimport unawaited_token
 from netloop.transports.address cimport decode_address, decode_short, shorten_address
 from netloop.transports.fixed_socket cimport FixedSocket, new_fixed_socket
 
@@ -29,6 +30,7 @@ cdef extern from "Python.h":
     void Py_CLEAR(PyObject *reference)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
+    Py_ssize_t Py_REFCNT(object instance)
 
 cdef int ignored_writes_logged = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
@@ -455,6 +457,21 @@ cdef class SocketTransport(ReadingTransport):
         # What is in the ring's table only the ring can close.
         return self.flush_close() if c.nl_ring_space(&self.ring.ring) else self.mark_dirty()
 
+    cdef int on_park(self) except -1:
+        """Have a descriptor in place of the slot of a table that only this thread's ring has."""
+        cdef unsigned slot = self.file.number
+        if not self.file.flag or self.state > NL_CANCELLING:
+            return 0
+        try:
+            (<FixedSocket>self.socket_object()).leave_table()
+        except OSError:
+            return 0  # no descriptor to spare: it can be used in this thread only
+        self.file = c.nl_descriptor(self.sock.fileno())
+        self.ring.make_space(1)
+        c.nl_prep_close(c.nl_ring_sqe(&self.ring.ring), c.nl_fixed_file(slot), unawaited_token(c.NL_OPTION))
+        c.nl_files_give(&self.ring.files, slot)
+        return 0
+
     cdef int flush_close(self) except -1:
         """Write the submission that closes a fixed file, unless that is done."""
         if not self.in_flight:
@@ -480,6 +497,8 @@ cdef class SocketTransport(ReadingTransport):
                 (<FixedSocket>self.sock).transport = self
         elif name == "sockname":
             value = _name_or_none(self.socket_object().getsockname)
+            if value is None:
+                return None  # for want of a descriptor, which may pass
         else:
             return default
         if self.extra is None:
@@ -490,6 +509,23 @@ cdef class SocketTransport(ReadingTransport):
     @property
     def _sock(self):
         return self.socket_object()
+
+    cdef int before_fork(self) except -1:
+        """Give the connection a descriptor, if it has none and the program holds its socket object.
+
+        Not if the program has only asked for it, as frameworks do to set options: the child would keep the connection
+        open after this process has closed it.
+        """
+        cdef object held = None if self.extra is None else self.extra.get("socket")
+        # One reference is the dictionary's, one is ours.
+        if held is not None and Py_REFCNT(held) > 2 and isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).before_fork()
+        return 0
+
+    cdef int after_fork(self, bint in_child) except -1:
+        if isinstance(self.sock, FixedSocket):
+            (<FixedSocket>self.sock).after_fork(in_child)
+        return 0
 
     def _own_descriptor(self, int descriptor):
         """Keep the loop's watchers off a descriptor of this connection."""

@@ -6,6 +6,7 @@ cdef class Origin:
     cdef object family
     cdef object type
     cdef int proto
+    cdef bint tcp
     # Our own address, or None where connections may differ in it.
     cdef object local
 
@@ -19,11 +20,21 @@ cdef class FixedSocket:
     cdef object peer
     cdef public object transport
     cdef bint closed
+    # Was the descriptor made for a fork that is under way?
+    cdef bint lent
+    # Is this the child of a fork, where the descriptor is all there is?
+    cdef bint inherited
 
-    cdef object install(self)
+    cdef object keep(self)
+    cdef int install(self) except -1
+    cdef object borrow(self, str method, tuple arguments)
     cdef check_open(self)
     cdef switch_option(self, int level, int option, bint on)
+    cdef object ask_name(self)
     cdef release(self)
+    cdef int leave_table(self) except -1
+    cdef int before_fork(self) except -1
+    cdef int after_fork(self, bint in_child) except -1
 
 
 cdef Origin new_origin(Ring ring, object listening, object local)

@@ -2,19 +2,24 @@
 """The socket methods of a connection that has no descriptor.
 
 A connection accepted into the ring's fixed-file table is unknown to the process. What can be done through the ring is;
-for the rest a real descriptor is installed, once, when somebody asks.
+for the rest a real descriptor is installed, used and closed again. Who asks for the descriptor itself, by fileno(), is
+given one that stays.
+
+A forked child has no ring. The connections whose socket object the program holds are given descriptors for the fork;
+the child keeps them.
 """
 
 import os
 import socket
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EBADF
+from libc.errno cimport EBADF, EOPNOTSUPP
 from libc.string cimport memcpy
 from libc.stdint cimport int32_t, uint64_t
 
 from netloop.core cimport cext as c
 from netloop.core.ring cimport unawaited_token
+from netloop.transports.address cimport decode_address
 
 
 cdef enum:
@@ -50,20 +55,33 @@ cdef class FixedSocket:
     def proto(self):
         return self.origin.proto
 
-    cdef object install(self):
-        """A socket object on a descriptor of the process; FIXED_FD_INSTALL, Linux 6.8."""
+    # The descriptor ---------------------------------------------------------------------------------------------
+
+    cdef int install(self) except -1:
+        """Make a descriptor of the process, which is the caller's; FIXED_FD_INSTALL, Linux 6.8."""
         cdef int32_t descriptor
-        cdef uint64_t token
+        cdef uint64_t token = self.ring.new_call(c.NL_INSTALL)
+        self.check_open()
+        c.nl_prep_install(self.ring.call_sqe(), self.slot, token)
+        descriptor = self.ring.call(token, None)
+        if descriptor < 0:
+            raise OSError(-descriptor, "cannot give the connection a descriptor: " + os.strerror(-descriptor))
+        return descriptor
+
+    cdef object borrow(self, str method, tuple arguments):
+        """Call a method of a socket object that has a descriptor, for which one is installed if there is none."""
+        if self.real is not None:
+            return getattr(self.real, method)(*arguments)
+        with accepted_socket(self.origin, self.install()) as sock:
+            return getattr(sock, method)(*arguments)
+
+    cdef object keep(self):
+        """A socket object whose descriptor stays until the connection is closed."""
         if self.real is None:
-            self.check_open()
-            token = self.ring.new_call(c.NL_INSTALL)
-            c.nl_prep_install(self.ring.call_sqe(), self.slot, token)
-            descriptor = self.ring.call(token, None)
-            if descriptor < 0:
-                raise OSError(-descriptor, "cannot give the connection a descriptor: " + os.strerror(-descriptor))
-            self.real = accepted_socket(self.origin, descriptor)
+            self.real = accepted_socket(self.origin, self.install())
             if self.transport is not None:
-                self.transport._own_descriptor(descriptor)
+                self.transport._own_descriptor(self.real.fileno())
+        self.lent = False
         return self.real
 
     cdef release(self):
@@ -79,19 +97,43 @@ cdef class FixedSocket:
 
     def fileno(self):
         """A descriptor of the process, installed on first use; -1 when the transport is closed."""
-        return -1 if self.closed else self.install().fileno()
+        return -1 if self.closed else self.keep().fileno()
+
+    cdef int leave_table(self) except -1:
+        """Have a descriptor and use nothing else from now on: the connection leaves the ring's file table."""
+        self.keep()
+        self.inherited = True
+        return 0
+
+    cdef int before_fork(self) except -1:
+        """The process is about to fork: have a descriptor, which the child inherits."""
+        if self.real is None and not self.closed:
+            self.real = accepted_socket(self.origin, self.install())
+            self.lent = True
+        return 0
+
+    cdef int after_fork(self, bint in_child) except -1:
+        """In the child the descriptor is all that is left; the parent needs it no more."""
+        self.inherited = in_child
+        if self.lent and not in_child:
+            self.real.close()
+            self.real = None
+        self.lent = False
+        return 0
+
+    # The socket module's methods --------------------------------------------------------------------------------
 
     def setsockopt(self, level, option, value, optlen=None):
         """As socket.setsockopt; through the ring (Linux 6.7)."""
         cdef bytes packed
         cdef int number
         self.check_open()
-        if not (is_c_int(level) and is_c_int(option) and optlen is None
-                and (is_c_int(value) or isinstance(value, (bytes, bytearray, memoryview)))):
+        if self.inherited or not (is_c_int(level) and is_c_int(option) and optlen is None
+                                  and (is_c_int(value) or isinstance(value, (bytes, bytearray, memoryview)))):
             # Rare or malformed: the socket module does what can be done, or says what is wrong.
-            self.install().setsockopt(*[level, option, value, optlen][:3 if optlen is None else 4])
+            self.borrow("setsockopt", (level, option, value) if optlen is None else (level, option, value, optlen))
             return
-        if (level, option) in _SWITCHES and value in (0, 1):
+        if self.origin.tcp and (level, option) in _SWITCHES and value in (0, 1):
             self.switch_option(level, option, value)
             return
         if isinstance(value, int):
@@ -117,8 +159,9 @@ cdef class FixedSocket:
         cdef bytes value
         cdef int number
         self.check_open()
-        if not (is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE) or level != socket.SOL_SOCKET:
-            return self.install().getsockopt(level, option, buflen)
+        if self.inherited or level != socket.SOL_SOCKET or not (
+                is_c_int(option) and is_c_int(buflen) and 0 <= buflen <= OPTION_SIZE):
+            return self.borrow("getsockopt", (level, option, buflen))
         cdef unsigned length = buflen or sizeof(int)
         cdef uint64_t token = self.ring.new_call(c.NL_COMMAND)
         value = PyBytes_FromStringAndSize(NULL, length)
@@ -135,23 +178,48 @@ cdef class FixedSocket:
     def getpeername(self):
         """The peer's address, known since the accept."""
         self.check_open()
-        return self.peer if self.peer is not None else self.install().getpeername()
+        return self.peer if self.peer is not None else self.borrow("getpeername", ())
 
     def getsockname(self):
-        """Our own address: the listening socket's unless that is a wildcard, which only a descriptor can resolve."""
+        """Our own address: the listening socket's, or, if that is a wildcard, the one the kernel tells; asked once."""
         if self.local is None:
             self.check_open()
-            self.local = self.install().getsockname()
+            self.local = self.ask_name()
         return self.local
 
+    cdef object ask_name(self):
+        """Our own address by a command of the ring (Linux 7.0), or by a descriptor."""
+        cdef bytearray memory = bytearray(sizeof(c.sockaddr_storage) + sizeof(c.socklen_t))
+        cdef c.sockaddr_storage *address = <c.sockaddr_storage *><char *>memory
+        cdef c.socklen_t *length = <c.socklen_t *>(address + 1)
+        cdef uint64_t token = self.ring.new_call(c.NL_COMMAND)
+        cdef int error = EOPNOTSUPP
+        length[0] = sizeof(c.sockaddr_storage)
+        if self.real is not None:
+            return self.real.getsockname()
+        if not self.ring.names_refused:
+            c.nl_prep_getsockname(self.ring.call_sqe(), c.nl_fixed_file(self.slot), <c.sockaddr *>address, length,
+                                  False, token)
+            error = -self.ring.call(token, memory)
+            self.ring.names_refused = error == EOPNOTSUPP
+        if error == EOPNOTSUPP:
+            error = c.nl_name_of(self.install(), <c.sockaddr *>address, length)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return decode_address(address, length[0])
+
     def shutdown(self, how):
-        self.install().shutdown(how)
+        """As socket.shutdown. Not by the ring, which leaves that to a thread of the kernel's."""
+        self.borrow("shutdown", (how,))
 
     def dup(self):
-        return self.install().dup()
+        """As socket.dup."""
+        return accepted_socket(self.origin, self.install()) if self.real is None else self.real.dup()
 
     def get_inheritable(self):
-        return self.install().get_inheritable()
+        """As socket.get_inheritable: without a descriptor there is nothing to inherit."""
+        self.check_open()
+        return self.real is not None and self.real.get_inheritable()
 
     def settimeout(self, value):
         if value != 0:
@@ -177,6 +245,7 @@ cdef Origin new_origin(Ring ring, object listening, object local):
     cdef Origin origin = Origin.__new__(Origin)
     origin.ring = ring
     origin.family, origin.type, origin.proto = listening.family, listening.type, listening.proto
+    origin.tcp = listening.family in (socket.AF_INET, socket.AF_INET6) and listening.proto in (0, socket.IPPROTO_TCP)
     origin.local = local
     return origin
 

@@ -1,19 +1,23 @@
 from netloop.core.cext cimport nl_file, sockaddr_storage, socklen_t
 from netloop.transports.fixed_socket cimport Origin
+from netloop.transports.stream cimport StreamTransport
 from netloop.core.turn cimport LoopCore
 from netloop.core.ring cimport Endpoint
 
 cdef enum:
+    # How many accepts are submitted together, and how many connections one turn takes.
     LANES = 16
+    MOST = 128
 
 
 cdef struct accept_lane:
     sockaddr_storage address
     socklen_t length
+    # Where in the fixed-file table the connection goes; -1: it gets a descriptor.
     int slot
-    bint armed
-    # Did its last accept leave another connection in the socket's queue?
-    bint more
+    int descriptor
+    # Is it accepted, and nobody serves it yet?
+    bint waits
 
 
 cdef class Listener(Endpoint):
@@ -25,16 +29,26 @@ cdef class Listener(Endpoint):
     cdef Origin origin
     cdef nl_file file
     cdef accept_lane lanes[LANES]
-    cdef unsigned lanes_used
-    # NL_ACCEPT_POLL_FIRST where the kernel knows it.
-    cdef unsigned first_wait
+    # Does the kernel tell how many connections wait in this socket's queue?
+    cdef bint tells_queue
+    # Has an accept found nothing?
+    cdef bint empty
     cdef bint stopped
-    cdef bint resting
+    # The timer that ends a rest; None while it accepts.
+    cdef object rest
 
-    cdef int arm(self, unsigned lane) except -1
+    cdef bint goes_on(self) noexcept
+    cdef int on_readable(self, int res) except -1
+    cdef int accept_through_ring(self, bint tells_queue) except -1
+    cdef int accept_batch(self, int wanted) except -1
+    cdef int accept_by_calls(self) except -1
+    cdef int note_result(self, accept_lane *lane, int res) except -1
     cdef int on_refused(self, int error) except -1
-    cdef int accepted(self, accept_lane *lane, int descriptor) except -1
-    cdef int connect(self, nl_file file, accept_lane *lane) except -1
+    cdef int begin_rest(self, str message, object exception) except -1
+    cdef bint has_waiting(self) noexcept
+    cdef int serve_waiting(self) except -1
+    cdef int serve(self, accept_lane *lane) except -1
+    cdef StreamTransport make_transport(self, nl_file file, accept_lane *lane, object protocol, object context)
+    cdef int join_server(self, object server, StreamTransport transport) except -1
     cdef int refuse(self, nl_file file) except -1
-    cdef int collect(self) except -1
     cdef int retire_if_done(self) except -1

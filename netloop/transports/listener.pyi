@@ -9,6 +9,9 @@ from typing_extensions import disjoint_base
 from netloop.core.ring import Endpoint
 from netloop.core.turn import LoopCore
 
+# The flag of an accept that does not wait, unless a test puts another in its place.
+NOT_WAITING: int
+
 @disjoint_base
 class Listener(Endpoint):
     def __init__(
@@ -17,10 +20,8 @@ class Listener(Endpoint):
         sock: socket.socket,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         server: asyncio.AbstractServer | None,
-        backlog: int,
         context: Context | None = None,
     ) -> None: ...
     def stop(self) -> None: ...
-    def _resume(self) -> None: ...
 
 def specific_address(sock: socket.socket) -> Any: ...

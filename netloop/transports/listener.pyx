@@ -1,26 +1,31 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Accepting connections into the ring.
 
-Several single-shot accepts are armed at once. Unlike one multishot accept, each brings the peer's address and names
-the fixed-file slot its connection goes to, so that a full table cannot swallow a connection. When only the table's
-margin is left, an accept asks for a plain descriptor instead.
+A listening socket may be shared: by the workers of a server, by a forked child, by whoever handed it in. An accept that
+waits in the ring waits exclusively: the connection is bound to the process that armed it first, even if that one is
+busy or stopped while others are idle. So the ring polls the socket, which does not exclude anybody, and connections are
+accepted when this loop runs. What it does not take stays in the socket's queue, for others or, if the server is closed,
+for those who go on to listen.
 
-A connection of one request costs the same either way (connect, 64 bytes there and back, close: 39.8 µs of server CPU
-with single-shot accepts, 38.6 µs with a multishot one, 49.8 µs on uvloop; medians of three interleaved runs, Linux
-6.18), before a multishot one has paid the three system calls that asking for the peer's address then takes.
+The connections are accepted by a few submissions of accepts that do not wait. Each accept brings the peer's address and
+names the fixed-file slot its connection goes to, so that a full table cannot swallow a connection. When only the
+table's margin is left, an accept asks for a plain descriptor instead.
+
+FIGURES
 """
 
 import ipaddress
 import os
 import socket
+import sys
 from asyncio import trsock
 from asyncio.log import logger
 
 from libc.errno cimport (
-    EAGAIN, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
+    EAGAIN, EBADF, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTO,
 )
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 
 from netloop.core cimport cext as c
 from netloop.transports.address cimport decode_address
@@ -38,114 +43,253 @@ cdef extern from "Python.h":
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
-# How long accepting rests after the system ran out of descriptors or memory, in seconds; as asyncio.
+cdef extern from "<poll.h>":
+    enum:
+        POLLIN
+        POLLERR
+        POLLHUP
+
+# How long accepting rests after it has failed, in seconds; as asyncio.
 cdef double REST = 1.0
+
+# The flag of an accept that does not wait. A test may put one in its place that the kernel does not know.
+NOT_WAITING = c.NL_ACCEPT_DONTWAIT
+
+_TCP = (0, socket.IPPROTO_TCP)
+_GONE = frozenset([EINTR, ECONNABORTED, EPROTO, EPERM])
+_SCARCE = frozenset([EMFILE, ENFILE, ENOBUFS, ENOMEM])
+
+cdef bint server_counts_transports = sys.version_info >= (3, 13)
 
 
 cdef class Listener(Endpoint):
-    """One listening socket and the accepts armed on it."""
+    """One listening socket: the poll that waits for connections, and the accepts that take them."""
 
-    def __init__(self, LoopCore loop, sock, protocol_factory, server, int backlog, context=None):
+    def __init__(self, LoopCore loop, sock, protocol_factory, server, context=None):
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
         self.server = server
         self.file = c.nl_descriptor(sock.fileno())
-        self.first_wait = c.NL_ACCEPT_POLL_FIRST
-        self.lanes_used = <unsigned>max(1, min(<int>LANES, backlog))
         # Each connection gets a copy of its own.
         self.context = PyContext_CopyCurrent() if context is None else context
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            self.tells_queue = sock.proto in _TCP
         self.origin = new_origin(loop.ring, sock, specific_address(sock))
         loop.ring.attach(self)
         self.mark_dirty()
 
     cdef int on_flush(self) except -1:
-        cdef unsigned lane
-        if self.stopped or self.resting:
-            return 0
-        for lane in range(self.lanes_used):
-            if self.lanes[lane].armed:
-                continue
-            if not c.nl_ring_space(&self.ring.ring):
-                return 1
-            self.arm(lane)
-        return 0
-
-    cdef int arm(self, unsigned lane) except -1:
-        cdef accept_lane *it = &self.lanes[lane]
-        it.slot = c.nl_files_take(&self.ring.files) if self.ring.open_files() else -1
-        it.length = sizeof(it.address)
-        it.armed = True
-        c.nl_prep_accept(self.sqe(), self.file, <c.sockaddr *>&it.address, &it.length, it.slot,
-                         0 if it.more else self.first_wait, self.token(c.NL_ACCEPT, lane))
+        if not self.in_flight and self.goes_on():
+            c.nl_prep_poll(self.sqe(), self.file, POLLIN, self.token(c.NL_POLL, 0))
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        cdef accept_lane *it = &self.lanes[lane]
-        it.armed = False
-        it.more = flags & c.IORING_CQE_F_SOCK_NONEMPTY
-        if res < 0 and it.slot >= 0:
-            c.nl_files_give(&self.ring.files, it.slot)
         try:
-            if res >= 0:
-                self.accepted(it, res)
-            elif res == -EINVAL and self.first_wait:
-                # Linux before 6.10 does not know how to wait first.
-                self.first_wait = 0
-            elif res != -c.ECANCELED:
-                self.on_refused(-res)
+            if op == c.NL_ACCEPT:
+                # The kernel did not take it when it was submitted.
+                self.note_result(&self.lanes[lane], res)
+                self.serve_waiting()
+            elif self.goes_on() and res != -c.ECANCELED:
+                self.on_readable(res)
+        except Exception as error:
+            self.begin_rest("Accepting connections failed", error)
         finally:
-            if not self.stopped:
-                self.mark_dirty()
-            else:
+            if self.has_waiting():
+                # An exit from the loop: they are served when it runs again.
+                self.loop.call_soon(self._serve_rest)
+            elif self.stopped:
                 self.retire_if_done()
+            else:
+                self.mark_dirty()
         return 0
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         # A connection in a slot goes with the ring; a plain descriptor would outlive it.
-        if res >= 0 and self.lanes[lane].slot < 0:
+        if op == c.NL_ACCEPT and res >= 0 and self.lanes[lane].slot < 0:
             close(res)
         return 0
 
-    cdef int on_refused(self, int error) except -1:
-        """An accept failed."""
-        if self.stopped or error in (EAGAIN, EINTR, ECONNABORTED, EPROTO, EPERM):
-            # The connection was gone before it was accepted (accept(2)); the next accept may fare better.
-            return 0
-        if self.resting:
-            return 0
-        self.resting = True
-        self.loop.call_later(REST, self._resume)
-        scarce = error in (EMFILE, ENFILE, ENOBUFS, ENOMEM)
-        self.loop.call_exception_handler({
-            "message": "socket.accept() out of system resource" if scarce else "socket.accept() failed",
-            "exception": OSError(error, os.strerror(error)),
-            "socket": trsock.TransportSocket(self.sock),
-        })
+    cdef int on_park(self) except -1:
+        """Give accepted connections that still wait to be served descriptors, which any thread's ring can use."""
+        cdef int lane, descriptor
+        cdef uint64_t token
+        for lane in range(LANES):
+            if not self.lanes[lane].waits or self.lanes[lane].slot < 0:
+                continue
+            token = self.ring.new_call(c.NL_INSTALL)
+            c.nl_prep_install(self.ring.call_sqe(), self.lanes[lane].slot, token)
+            descriptor = self.ring.call(token, None)
+            if descriptor >= 0:
+                self.refuse(c.nl_fixed_file(self.lanes[lane].slot))  # its place in the table
+                self.lanes[lane].descriptor, self.lanes[lane].slot = descriptor, -1
         return 0
 
-    def _resume(self):
-        self.resting = False
+    cdef int on_ring_closed(self) except -1:
+        cdef int lane
+        for lane in range(LANES):
+            if self.lanes[lane].waits and self.lanes[lane].slot < 0:
+                close(self.lanes[lane].descriptor)
+        return 0
+
+    # Accepting --------------------------------------------------------------------------------------------------
+
+    cdef bint goes_on(self) noexcept:
+        return not self.stopped and self.rest is None
+
+    cdef int on_readable(self, int res) except -1:
+        """The poll has ended: there are connections, unless somebody else has taken them, or an error."""
+        if self.sock.fileno() != self.file.number:
+            # Its descriptor may be somebody else's by now.
+            self.stopped = True
+            raise OSError(EBADF, "the listening socket was closed by somebody else")
+        if res < 0:
+            return self.on_refused(-res)
+        self.empty = False
+        if not self.ring.can_accept_now(NOT_WAITING):
+            return self.accept_by_calls()
+        # What is wrong with a socket that somebody has shut down is told by an accept alone.
+        return self.accept_through_ring(self.tells_queue and not res & (POLLERR | POLLHUP))
+
+    cdef int accept_through_ring(self, bint tells_queue) except -1:
+        """Accept in batches as large as the queue.
+
+        An accept that finds nothing has made a socket and a file in vain, which costs more than asking how many wait.
+        Where the kernel does not tell, the batches grow until one is too large.
+        """
+        cdef int left = MOST
+        cdef int wanted = 1
+        cdef int batch
+        while left > 0 and self.goes_on() and not self.empty and not self.in_flight:
+            if tells_queue:
+                wanted = c.nl_accept_queue(self.file.number)
+            if wanted <= 0:
+                return 0
+            batch = min(wanted, <int>LANES, left)
+            self.accept_batch(batch)
+            if tells_queue and wanted <= batch:
+                return 0
+            left -= batch
+            wanted = 2 * batch
+        return 0
+
+    cdef int accept_batch(self, int wanted) except -1:
+        """Submit accepts, take their ends, and serve what they have brought, all at once."""
+        cdef int lane, written = 0
+        cdef int32_t result
+        cdef accept_lane *it
+        cdef unsigned how = NOT_WAITING
+        cdef bint fixed = self.ring.open_files()
+        self.ring.make_space(1)
+        while written < wanted and c.nl_ring_space(&self.ring.ring):
+            it = &self.lanes[written]
+            it.slot = c.nl_files_take(&self.ring.files) if fixed else -1
+            it.length = sizeof(it.address)
+            c.nl_prep_accept(self.sqe(), self.file, <c.sockaddr *>&it.address, &it.length, it.slot, how,
+                             self.token(c.NL_ACCEPT, written))
+            written += 1
+        self.ring.submit()
+        for lane in range(written):
+            if self.take(c.NL_ACCEPT, lane, &result):
+                self.note_result(&self.lanes[lane], result)
+        return self.serve_waiting()
+
+    cdef int accept_by_calls(self) except -1:
+        """Accept by system calls, into descriptors, on a kernel whose ring can only wait (before Linux 6.10)."""
+        cdef accept_lane *it = &self.lanes[0]
+        cdef int left
+        for left in range(MOST):
+            if not self.goes_on() or self.empty:
+                return 0
+            it.slot = -1
+            it.length = sizeof(it.address)
+            self.note_result(it, c.nl_accept_now(self.file.number, <c.sockaddr *>&it.address, &it.length))
+            self.serve_waiting()
+        return 0
+
+    cdef int note_result(self, accept_lane *lane, int res) except -1:
+        """An accept has ended, with a connection or -errno."""
+        if res >= 0:
+            lane.descriptor = res
+            lane.waits = True
+            return 0
+        if lane.slot >= 0:
+            c.nl_files_give(&self.ring.files, lane.slot)
+        if res == -EAGAIN or res == -c.ECANCELED:
+            self.empty = True
+            return 0
+        return self.on_refused(-res)
+
+    cdef int on_refused(self, int error) except -1:
+        if self.stopped or error in _GONE:
+            # The connection was gone before it was accepted (accept(2)); the next accept may fare better.
+            return 0
+        return self.begin_rest(
+            "socket.accept() out of system resource" if error in _SCARCE else "socket.accept() failed",
+            OSError(error, os.strerror(error)))
+
+    cdef int begin_rest(self, str message, object exception) except -1:
+        """Accepting failed: say so, and try again after a while."""
+        if self.rest is not None:
+            return 0
         if not self.stopped:
-            self.mark_dirty()
+            self.rest = self.loop.call_later(REST, self._end_rest)
+        self.loop.call_exception_handler(
+            {"message": message, "exception": exception, "socket": trsock.TransportSocket(self.sock)})
+        return 0
 
-    cdef int accepted(self, accept_lane *lane, int descriptor) except -1:
-        cdef c.nl_file file = c.nl_fixed_file(lane.slot) if lane.slot >= 0 else c.nl_descriptor(descriptor)
-        if self.stopped:
-            return self.refuse(file)
-        self.loop.connections_accepted += 1
-        return self.connect(file, lane)
+    def _end_rest(self):
+        self.rest = None
+        self.mark_dirty()
 
-    cdef int connect(self, c.nl_file file, accept_lane *lane) except -1:
+    # Serving ----------------------------------------------------------------------------------------------------
+
+    cdef bint has_waiting(self) noexcept:
+        cdef int lane
+        for lane in range(LANES):
+            if self.lanes[lane].waits:
+                return True
+        return False
+
+    cdef int serve_waiting(self) except -1:
+        """Serve what is accepted, even if the server is closed meanwhile: nobody else will."""
+        cdef accept_lane it
+        cdef int lane
+        for lane in range(LANES):
+            if self.lanes[lane].waits:
+                # From a copy: what is called from here may run the loop, which would use the lane again.
+                it = self.lanes[lane]
+                self.lanes[lane].waits = False
+                self.serve(&it)
+        return 0
+
+    def _serve_rest(self):
+        try:
+            self.serve_waiting()
+        finally:
+            if self.has_waiting():
+                self.loop.call_soon(self._serve_rest)
+            elif self.stopped:
+                self.retire_if_done()
+            else:
+                self.mark_dirty()
+
+    cdef int serve(self, accept_lane *lane) except -1:
         """Make the protocol and the transport of a new connection, and start them."""
         cdef StreamTransport transport
+        cdef c.nl_file file = c.nl_fixed_file(lane.slot) if lane.slot >= 0 else c.nl_descriptor(lane.descriptor)
         cdef object context = PyContext_Copy(self.context)
-        PyContext_Enter(context)
+        cdef object server = self.server
+        self.loop.connections_accepted += 1
         try:
-            protocol = self.protocol_factory()
+            PyContext_Enter(context)
+            try:
+                protocol = self.protocol_factory()
+            finally:
+                PyContext_Exit(context)
+            transport = self.make_transport(file, lane, protocol, context)
         except (SystemExit, KeyboardInterrupt):
             self.refuse(file)
             raise
@@ -154,18 +298,36 @@ cdef class Listener(Endpoint):
             self.loop.call_exception_handler(
                 {"message": "Error on transport creation for incoming connection", "exception": exc})
             return 0
-        finally:
-            PyContext_Exit(context)
-        if file.flag:
-            transport = new_stream(self.loop, file, None, protocol, context, self.server, None)
-            transport.come_from(self.origin, &lane.address, lane.length)
-        else:
-            transport = new_stream(self.loop, file, accepted_socket(self.origin, file.number), protocol, context,
-                                   self.server, {"peername": decode_address(&lane.address, lane.length)})
+        self.join_server(server, transport)
         if self.loop._debug:
-            logger.debug("%r got a new connection from %r: %r", self.server, transport.get_extra_info("peername"),
+            logger.debug("%r got a new connection from %r: %r", server, transport.get_extra_info("peername"),
                          transport._sock)
         return transport.begin()
+
+    cdef StreamTransport make_transport(self, c.nl_file file, accept_lane *lane, object protocol, object context):
+        cdef StreamTransport transport
+        if not file.flag:
+            return new_stream(self.loop, file, accepted_socket(self.origin, file.number), protocol, context, None,
+                              {"peername": decode_address(&lane.address, lane.length)})
+        transport = new_stream(self.loop, file, None, protocol, context, None, None)
+        transport.come_from(self.origin, &lane.address, lane.length)
+        return transport
+
+    cdef int join_server(self, object server, StreamTransport transport) except -1:
+        """Have the server count a connection among its own, also one that it had accepted when it was closed."""
+        if server is None:
+            return 0
+        if not self.stopped:
+            server._attach(*((transport,) if server_counts_transports else ()))
+        elif server._waiters is None:
+            # It had no connections, and those who waited for that have been told.
+            return 0
+        elif server_counts_transports:
+            server._clients.add(transport)
+        else:
+            server._active_count += 1
+        transport.server = server
+        return 0
 
     cdef int refuse(self, c.nl_file file) except -1:
         """Close a connection that nobody wants."""
@@ -176,33 +338,34 @@ cdef class Listener(Endpoint):
         c.nl_files_give(&self.ring.files, file.number)
         return 0
 
+    # The end ----------------------------------------------------------------------------------------------------
+
     def stop(self):
         """Accept no more. The listening socket may be closed, and its port bound again, when this returns."""
+        cdef int lane
+        cdef int32_t result
         self.stopped = True
-        if not self.attached:
-            return
-        if self.in_flight:
-            # An accept in flight holds the socket open, so the cancelling cannot wait for the next flush.
+        if self.rest is not None:
+            self.rest.cancel()
+            self.rest = None
+        if self.attached and self.in_flight:
+            # What is in flight holds the socket open, so the cancelling cannot wait for the next flush.
             try:
-                c.nl_prep_cancel_file(self.ring.call_sqe(), self.file, unawaited_token(c.NL_CANCEL))
+                c.nl_prep_cancel(self.ring.call_sqe(), self.token(c.NL_POLL, 0), unawaited_token(c.NL_CANCEL))
                 self.ring.enter(0, 0)
-                self.collect()
             except RuntimeError:
                 # Not the loop's thread: the ring's own end will cancel them.
                 return
+            self.take(c.NL_POLL, 0, &result)
+            for lane in range(LANES):
+                if self.take(c.NL_ACCEPT, lane, &result):
+                    self.note_result(&self.lanes[lane], result)
+            if self.has_waiting():
+                self.loop.call_soon(self._serve_rest)
         self.retire_if_done()
 
-    cdef int collect(self) except -1:
-        """Take in the ends of the accepts, so that the listener is gone although no turn may follow."""
-        cdef unsigned lane
-        cdef int32_t result
-        for lane in range(self.lanes_used):
-            if self.lanes[lane].armed and self.take(c.NL_ACCEPT, lane, &result):
-                self.on_completion(c.NL_ACCEPT, lane, result, 0)
-        return 0
-
     cdef int retire_if_done(self) except -1:
-        if not self.in_flight:
+        if self.attached and not self.in_flight and not self.has_waiting():
             self.ring.detach(self)
             self.protocol_factory = self.server = None
         return 0

@@ -241,3 +241,51 @@ def test_stopping_in_the_middle_of_a_request(run: Any, loop_name: str, start_uvi
 
     run(ask())
     end(process, loop_name)
+
+
+WORKERS = """
+import os, time
+
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/block":
+        print("blocks", os.getpid(), flush=True)
+        while not os.path.exists("go on"):
+            time.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+"""
+
+
+def test_nobody_waits_for_a_worker_that_is_blocked(
+    run: Any,
+    start: Callable[..., Program],
+    program: Callable[[str, str], str],
+    loop_factory: str,
+    tmp_path: Path,
+) -> None:
+    program("workers.py", WORKERS)
+    process = start(
+        *("-m", "uvicorn", "--port", "0", "--loop", loop_factory, "--workers", "3", "--lifespan", "off"),
+        "workers:application",
+    )
+    port = int(process.wait_for(r"running on https?://127\.0\.0\.1:([1-9]\d*)")[1])
+    process.wait_for(r"(?s)(Started server process.*){3}")
+
+    async def ask(path: str) -> int:
+        async with client_of(port) as client:
+            return int((await client.get(path)).text)
+
+    async def ask_all() -> None:
+        blocking = asyncio.create_task(ask("/block"))
+        blocked = int((await asyncio.to_thread(process.wait_for, r"blocks (\d+)"))[1])
+        answers = [await asyncio.gather(*[ask("/") for _ in range(8)]) for _ in range(12)]
+        assert blocked not in {pid for some in answers for pid in some}
+        (tmp_path / "go on").touch()
+        assert await blocking == blocked
+
+    run(ask_all())
+    status, output = process.stop()
+    assert status in (0, -signal.SIGTERM), output
+    assert "Traceback" not in output

@@ -178,32 +178,6 @@ CASE(a_connection_can_be_accepted_as_a_descriptor)
     nl_ring_close(&ring);
 }
 
-/* Linux before 6.10 refuses what it does not know, once and at once. */
-CASE(an_accept_that_waits_first_takes_what_is_there_and_what_comes)
-{
-    struct nl_ring ring;
-    struct sockaddr_in address;
-    open_ring(&ring, 4, 8);
-    int listener = listen_on_loopback(&address);
-    int early = connect_to(&address);
-    nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, NL_ACCEPT_POLL_FIRST, ACCEPT);
-    int first = next_result(&ring, ACCEPT);
-    if (first != -EINVAL) {
-        CHECK(first >= 0);
-        close(first);
-        nl_prep_accept(next_sqe(&ring), nl_descriptor(listener), NULL, NULL, -1, NL_ACCEPT_POLL_FIRST, ACCEPT);
-        expect_no_completion(&ring);
-        int late = connect_to(&address);
-        int second = next_result(&ring, ACCEPT);
-        CHECK(second >= 0);
-        close(second);
-        close(late);
-    }
-    close(early);
-    close(listener);
-    nl_ring_close(&ring);
-}
-
 CASE(a_slot_can_be_given_a_descriptor)
 {
     struct nl_ring ring;

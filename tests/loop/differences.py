@@ -95,6 +95,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_subprocess::test_closing_the_loop_while_a_child_lives": skipped("a thread keeps the child alive"),
         "test_server_calls::test_a_factory_that_fails_costs_one_connection": skipped("its socket is left unclosed"),
         "test_server_calls::test_a_factory_that_fails_is_reported": fails("only in debug mode"),
+        "test_shared_listeners::test_what_a_closed_server_has_not_served_is_left_to_others[2]": skipped(
+            "a connection that is accepted in the turn in which the server is closed is forgotten"
+        ),
         "test_lifetime::test_idle_connections_take_little_memory": fails(MORE_MEMORY),
         "test_pipes::test_a_fifo_opened_for_both": fails("data that waits is taken for the end of the reader"),
         "test_foreign_datagrams::test_replies_to_the_address_that_was_received": skipped(
@@ -215,6 +218,7 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         "test_sendfile::test_the_same_protocol_goes_on_afterwards": fails(NO_SENDFILE),
         "test_server_calls::test_a_factory_that_fails_costs_one_connection": skipped("the client waits for ever"),
         "test_server_calls::test_a_factory_that_fails_is_reported": skipped("the client waits for ever"),
+        "test_wildcards::test_shutting_a_connection_down_by_its_socket": fails("a transport's socket has no shutdown"),
         "test_server_calls::test_addresses_of_both_families_are_tried_in_turn": fails("no interleave"),
         "test_server_calls::test_all_errors_are_told_in_a_group": fails("no all_errors"),
         "test_server_calls::test_a_local_address_of_the_wrong_family_is_passed_over": fails(
