@@ -199,8 +199,8 @@ cdef class Listener(Endpoint):
     cdef int accept_by_calls(self) except -1:
         """Accept by system calls, into descriptors, on a kernel whose ring can only wait (before Linux 6.10)."""
         cdef accept_lane *it = &self.lanes[0]
-        cdef int left
-        for left in range(MOST):
+        cdef int _left
+        for _left in range(MOST):
             if not self.goes_on() or self.empty:
                 return 0
             it.slot = -1

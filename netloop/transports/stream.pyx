@@ -495,10 +495,11 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int added(self) except -1:
         """Something was added to the outbox: send it now if it must not wait for the next flush."""
-        if not self.ring.running and self.ring.is_idle():
-            # Nobody knows when the loop will run again.
-            self.reap_send()
-            self.send_now()
+        if not self.ring.running:
+            # Nobody knows when the loop will run again. In another thread than the loop's it has to wait for that.
+            if self.ring.is_idle():
+                self.reap_send()
+                self.send_now()
         elif self.outbox.size >= SEND_NOW or self.loop.eager_writes:
             self.send_now()
         if self.outbox.size > self.high_water:

@@ -209,7 +209,7 @@ async def test_closing_servers_from_everywhere(loop):
 
             def close_in(place, where=where):
                 if place == where:
-                    server.close()
+                    server.close()  # noqa: B023
 
             class Closing(Recorder):
                 def connection_made(self, transport):

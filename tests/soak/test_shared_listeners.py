@@ -1,4 +1,4 @@
-"""Servers of two loops on one listening socket, opened and closed at random: every connection is served by one of them."""
+"""Servers of two loops on one listening socket, opened and closed at random: one of them serves each connection."""
 
 from __future__ import annotations
 
