@@ -31,7 +31,7 @@
 /* Commands on sockets (IORING_OP_URING_CMD). */
 #define NL_SOCKET_GETSOCKOPT 2U  /* Linux 6.7 */
 #define NL_SOCKET_SETSOCKOPT 3U  /* Linux 6.7 */
-#define NL_SOCKET_GETSOCKNAME 5U /* Linux 7.0 */
+#define NL_SOCKET_GETSOCKNAME 5U /* Linux 6.19 */
 
 static_assert(sizeof(struct io_uring_sqe) == 64, "a submission entry is 64 bytes");
 static_assert(sizeof(struct io_uring_cqe) == 16, "a completion entry is 16 bytes");

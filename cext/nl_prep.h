@@ -236,7 +236,7 @@ static inline void nl_prep_sockopt(struct io_uring_sqe *sqe, struct nl_file file
     sqe->addr3 = (uint64_t)(uintptr_t)value;
 }
 
-/* A socket's own name, or its peer's (Linux 7.0); `length` is the room for it, and then its length. */
+/* A socket's own name, or its peer's (Linux 6.19); `length` is the room for it, and then its length. */
 static inline void nl_prep_getsockname(struct io_uring_sqe *sqe, struct nl_file file, struct sockaddr *address,
                                        socklen_t *length, int peer, uint64_t token)
 {

@@ -314,7 +314,9 @@ cdef class Ring:
             pass
 
     def after_fork(self, bint in_child):
-        """Tell the endpoints that the process has forked."""
+        """Tell the endpoints that the process has forked; in the parent, in the thread that has prepared for it."""
+        if not in_child and not self.is_owner():
+            return
         for endpoint in self.endpoints:
             if endpoint is not None:
                 (<Endpoint>endpoint).after_fork(in_child)

@@ -188,7 +188,7 @@ cdef class FixedSocket:
         return self.local
 
     cdef object ask_name(self):
-        """Our own address by a command of the ring (Linux 7.0), or by a descriptor."""
+        """Our own address by a command of the ring (Linux 6.19), or by a descriptor."""
         cdef bytearray memory = bytearray(sizeof(c.sockaddr_storage) + sizeof(c.socklen_t))
         cdef c.sockaddr_storage *address = <c.sockaddr_storage *><char *>memory
         cdef c.socklen_t *length = <c.socklen_t *>(address + 1)

@@ -98,7 +98,7 @@ CASE(the_length_of_a_queue_is_known)
     CHECK_EQUAL(nl_accept_now(listener, NULL, NULL), -EBADF);
 }
 
-/* Linux before 7.0 does not know the command. */
+/* Linux before 6.19 does not know the command. */
 CASE(a_slot_tells_its_names)
 {
     struct nl_ring ring;

@@ -8,11 +8,17 @@ import os
 import resource
 import socket
 
+import pytest
 from loop.helpers import HOST, Recorder, address_of, eventually, finish, serving
 from loop.test_fork_per_connection import forked, succeeded
 
+from netloop.core.probe import probe
+
 from .child import run_child
 
+pytestmark = pytest.mark.skipif(
+    not probe()["operations"]["FIXED_FD_INSTALL"], reason="before Linux 6.8 all connections have descriptors"
+)
 SECONDS = 10.0
 
 

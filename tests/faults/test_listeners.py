@@ -201,30 +201,29 @@ def test_a_loop_that_is_closed_after_such_an_exit_leaves_nothing_open(loop):
                 assert client.recv(10) == b""
 
 
-async def test_closing_servers_from_everywhere(loop):
-    """A factory and a protocol that close their own server."""
-    for where in ("factory", "connection_made"):
-        with waiting(5) as (sock, _):
-            made = []
+@pytest.mark.parametrize("where", ["factory", "connection_made"])
+async def test_a_connection_that_closes_its_own_server(loop, where):
+    made = []
 
-            def close_in(place, where=where):
-                if place == where:
-                    server.close()  # noqa: B023
+    def close_in(place):
+        if place == where:
+            server.close()
 
-            class Closing(Recorder):
-                def connection_made(self, transport):
-                    super().connection_made(transport)
-                    close_in("connection_made")
+    class Closing(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            close_in("connection_made")
 
-            def factory():
-                close_in("factory")
-                made.append(Closing())  # noqa: B023
-                return made[-1]  # noqa: B023
+    def factory():
+        close_in("factory")
+        made.append(Closing())
+        return made[-1]
 
-            server = await loop.create_server(factory, sock=sock.dup(), start_serving=False)
-            await server.start_serving()
-            await eventually(lambda made=made: made)
-            await turns()
-            await finish(*made)
-            await server.wait_closed()
-            assert loop.statistics().connections == 0
+    with waiting(5) as (sock, _):
+        server = await loop.create_server(factory, sock=sock.dup(), start_serving=False)
+        await server.start_serving()
+        await eventually(lambda: made)
+        await turns()
+        await finish(*made)
+        await server.wait_closed()
+        assert loop.statistics().connections == 0

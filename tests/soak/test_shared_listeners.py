@@ -1,4 +1,4 @@
-"""Servers of two loops on one listening socket, opened and closed at random: one of them serves each connection."""
+"""Servers of two loops on one listening socket, opened and closed at random: one of them serves every connection."""
 
 from __future__ import annotations
 
