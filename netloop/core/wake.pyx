@@ -235,15 +235,12 @@ cdef class WakeupFd:
 
     cdef int pass_on(self, bytes numbers) except -1:
         """Write signals' numbers to whoever else is to hear of them."""
-        cdef int listener = self.listener()
-        cdef const unsigned char *number = numbers
-        cdef Py_ssize_t place
-        if listener == NOBODY:
-            return 0
-        for place in range(len(numbers)):
-            # A zero is a thread's, not a signal's. Where there is no room for another, the reader is woken already.
-            if number[place]:
-                write_descriptor(listener, &number[place], 1)
+        # A zero is a thread's, not a signal's.
+        cdef bytes signals = numbers.replace(b"\0", b"")
+        cdef int listener = self.listener() if signals else NOBODY
+        if listener != NOBODY:
+            # Where there is no room for more, the reader is woken already.
+            write_descriptor(listener, <const char *>signals, len(signals))
         return 0
 
     cdef int displaced_owner(self) noexcept:
