@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
             _say(f"{name}: preparing {suite.version}")
             environment = prepare(suite, work)
             modules = [path for path in suite.find_modules(environment.folder) if fnmatch.fnmatch(path, options.module)]
+            if not modules:
+                raise SystemExit(f"no module of {name} matches {options.module!r}")
             verdicts.append(_run_suite(suite, environment, modules, options.again))
             if not partly:
                 _keep(verdicts[-1], work)
