@@ -4,7 +4,7 @@
 
 What passes on asyncio's loop must pass on netloop's. This holds for CPython's own tests (conformance), and it holds
 for those of anyio, aiosmtpd, redis-py and uvloop, which use a loop as programs do. It is no part of what pytest runs
-here: it needs the package index, redis-server (Debian's package of that name) and some twenty minutes.
+here: it needs the package index, redis-server (Debian's package of that name) and half an hour.
 
 For each suite the pinned source package is downloaded and its tests are unpacked into a temporary folder, or into
 FOLDER, which then serves the next time too. They run in an environment of their own, unchanged. The loop comes from
@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
             _say(f"{name}: preparing {suite.version}")
             environment = prepare(suite, work)
             modules = [path for path in suite.find_modules(environment.folder) if fnmatch.fnmatch(path, options.module)]
+            if not modules:
+                raise SystemExit(f"no module of {name} matches {options.module!r}")
             verdicts.append(_run_suite(suite, environment, modules, options.again))
             if not partly:
                 _keep(verdicts[-1], work)
