@@ -48,7 +48,8 @@ cdef class Listener(Endpoint):
     cdef bint has_waiting(self) noexcept
     cdef int serve_waiting(self) except -1
     cdef int serve(self, accept_lane *lane) except -1
-    cdef StreamTransport make_transport(self, nl_file file, accept_lane *lane, object protocol, object context)
+    cdef StreamTransport make_transport(self, nl_file file, object sock, accept_lane *lane, object protocol,
+                                        object context)
     cdef int join_server(self, object server, StreamTransport transport) except -1
-    cdef int refuse(self, nl_file file) except -1
+    cdef int refuse(self, nl_file file, object sock) except -1
     cdef int retire_if_done(self) except -1

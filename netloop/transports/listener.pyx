@@ -11,10 +11,10 @@ Accepts that do not wait are submitted together. Each brings the peer's address 
 connection goes to, so that a full table cannot swallow a connection. When only the table's margin is left, an accept
 asks for a plain descriptor instead.
 
-That is no dearer than accepts armed ahead. Connections of one request (connect, 64 bytes there and back, close) cost
-0.73 times uvloop's CPU with 50 clients and 0.92 times with one, those of sixteen accepts armed ahead 0.77 and 0.88
-times (medians of 25 and 20 interleaved runs, with quartiles 5 to 10 % away, Linux 6.18): one poll is woken for many
-connections.
+That costs about what accepts armed ahead cost, because one poll is woken for many connections. Those of one request
+(connect, 64 bytes there and back, close) took 0.82 times uvloop's CPU with 50 clients, 0.96 times with ten and 0.93
+times with one; with sixteen accepts armed ahead it was 0.84, 0.94 and 0.90 times (medians of 25 interleaved runs, the
+quartiles 3 to 6 % away, Linux 6.18).
 
 How many connections a turn takes decides how long a crowd waits for a busy server. Of 1,000 clients that connected at
 once, while 500 others kept the server busy for 0.1 ms a message, the last was answered after 1.7 s where a turn took 16
@@ -129,7 +129,7 @@ cdef class Listener(Endpoint):
             c.nl_prep_install(self.ring.call_sqe(), self.lanes[lane].slot, token)
             descriptor = self.ring.call(token, None)
             if descriptor >= 0:
-                self.refuse(c.nl_fixed_file(self.lanes[lane].slot))  # its place in the table
+                self.refuse(c.nl_fixed_file(self.lanes[lane].slot), None)  # its place in the table
                 self.lanes[lane].descriptor, self.lanes[lane].slot = descriptor, -1
         return 0
 
@@ -287,6 +287,7 @@ cdef class Listener(Endpoint):
         cdef c.nl_file file = c.nl_fixed_file(lane.slot) if lane.slot >= 0 else c.nl_descriptor(lane.descriptor)
         cdef object context = PyContext_Copy(self.context)
         cdef object server = self.server
+        cdef object sock = None
         self.loop.connections_accepted += 1
         try:
             PyContext_Enter(context)
@@ -294,12 +295,14 @@ cdef class Listener(Endpoint):
                 protocol = self.protocol_factory()
             finally:
                 PyContext_Exit(context)
-            transport = self.make_transport(file, lane, protocol, context)
+            if not file.flag:
+                sock = accepted_socket(self.origin, file.number)
+            transport = self.make_transport(file, sock, lane, protocol, context)
         except (SystemExit, KeyboardInterrupt):
-            self.refuse(file)
+            self.refuse(file, sock)
             raise
         except BaseException as exc:
-            self.refuse(file)
+            self.refuse(file, sock)
             self.loop.call_exception_handler(
                 {"message": "Error on transport creation for incoming connection", "exception": exc})
             return 0
@@ -309,11 +312,14 @@ cdef class Listener(Endpoint):
                          transport._sock)
         return transport.begin()
 
-    cdef StreamTransport make_transport(self, c.nl_file file, accept_lane *lane, object protocol, object context):
+    cdef StreamTransport make_transport(self, c.nl_file file, object sock, accept_lane *lane, object protocol,
+                                        object context):
         cdef StreamTransport transport
-        if not file.flag:
-            return new_stream(self.loop, file, accepted_socket(self.origin, file.number), protocol, context, None,
-                              {"peername": decode_address(&lane.address, lane.length)})
+        if sock is not None:
+            transport = new_stream(self.loop, file, sock, protocol, context, None,
+                                   {"peername": decode_address(&lane.address, lane.length)})
+            transport._own_descriptor(file.number)
+            return transport
         transport = new_stream(self.loop, file, None, protocol, context, None, None)
         transport.come_from(self.origin, &lane.address, lane.length)
         return transport
@@ -334,13 +340,15 @@ cdef class Listener(Endpoint):
         transport.server = server
         return 0
 
-    cdef int refuse(self, c.nl_file file) except -1:
-        """Close a connection that nobody wants."""
-        if not file.flag:
+    cdef int refuse(self, c.nl_file file, object sock) except -1:
+        """Close a connection that nobody wants; `sock` is the socket object of one that has a descriptor, if made."""
+        if sock is not None:
+            sock.close()
+        elif not file.flag:
             close(file.number)
-            return 0
-        c.nl_prep_close(self.ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
-        c.nl_files_give(&self.ring.files, file.number)
+        else:
+            c.nl_prep_close(self.ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
+            c.nl_files_give(&self.ring.files, file.number)
         return 0
 
     # The end ----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import resource
 import socket
 
 import pytest
+from loop.forking import forked, succeeded
 from loop.helpers import HOST, Recorder, address_of, eventually, finish, serving
-from loop.test_fork_per_connection import forked, succeeded
 
 from netloop.core.probe import probe
 

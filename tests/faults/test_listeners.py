@@ -77,6 +77,15 @@ async def test_everybody_is_served_over_unix(loop, tmp_path):
     await server.wait_closed()
 
 
+async def test_a_watcher_is_kept_off_a_connection(loop):
+    async with serving(Echo) as (server, protocols):
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        await eventually(lambda: protocols)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            loop.add_reader(protocols[0].transport.get_extra_info("socket"), print)
+        await finish(client)
+
+
 async def test_the_queue_is_left_alone_between_connections(loop):
     """An idle server does nothing."""
     async with serving(Echo) as (server, _):
@@ -199,6 +208,36 @@ def test_a_loop_that_is_closed_after_such_an_exit_leaves_nothing_open(loop):
         for client in clients:
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(10) == b""
+
+
+class Unusable:
+    """What no transport can be made for."""
+
+    @property  # type: ignore[misc]
+    def __class__(self):
+        raise ZeroDivisionError
+
+
+async def test_a_protocol_that_cannot_be_used_costs_its_connection_alone(loop, exceptions):
+    made = []
+
+    def factory():
+        made.append(Unusable() if len(made) % 3 == 1 else Echo())
+        return made[-1]
+
+    with waiting(9) as (sock, clients):
+        server = await loop.create_server(factory, sock=sock.dup())
+        await eventually(lambda: len(made) == 9)
+        await turns()
+        good = [protocol for protocol in made if type(protocol) is Echo]
+        for protocol in good:
+            protocol.transport.write(b"here")
+        await turns()
+        assert sorted(client.recv(10) for client in clients) == [b""] * 3 + [b"here"] * 6
+        server.close()
+        await finish(*good)
+        await server.wait_closed()
+    assert exceptions.take_types() == [ZeroDivisionError] * 3
 
 
 @pytest.mark.parametrize("where", ["factory", "connection_made"])

@@ -5,35 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import traceback
-import warnings
 
 import pytest
 
+from .forking import forked, succeeded
 from .helpers import HOST, Recorder, eventually, finish, turns
 
 SECONDS = 10.0
-
-
-def forked(function):
-    """Fork, call the function in the child, and return the child's number of process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        function()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def succeeded(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def answer(sock, name):

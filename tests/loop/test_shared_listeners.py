@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
-import warnings
 
 import pytest
 
+from .forking import forked, succeeded
 from .helpers import HOST, Echo, Recorder, address_of, eventually, finish, serving, turns
-from .workers import SECONDS, Worker, ask
+from .workers import SECONDS, Worker, ask, first_that_says
 
 COUNT = 30
 
@@ -43,22 +43,12 @@ def test_nobody_waits_for_a_worker_that_is_stopped(shared, workers):
 def test_nobody_waits_for_a_worker_that_is_busy(shared, workers):
     with socket.create_connection(shared.getsockname(), timeout=SECONDS) as sock:
         sock.sendall(b"block")
-        blocked = int(subprocess_that_says("blocked", workers).pid)
+        blocked = first_that_says("blocked", workers).pid
         answers = {ask(shared.getsockname()) for _ in range(COUNT)}
         assert answers <= {worker.pid for worker in workers} - {blocked}
         for worker in workers:
             worker.go_on()
         assert int(sock.recv(100)) == blocked
-
-
-def subprocess_that_says(word, workers):
-    """The worker that says a word first."""
-    import select
-
-    outputs = {worker.process.stdout: worker for worker in workers}
-    [output, *_], _, _ = select.select(list(outputs), [], [], SECONDS)
-    outputs[output].expect(word)
-    return outputs[output]
 
 
 def test_nobody_waits_for_a_loop_that_is_busy(raw_loop, shared):
@@ -95,51 +85,50 @@ def test_nobody_waits_for_a_loop_that_is_busy(raw_loop, shared):
             thread.join()
 
 
-CHILD = """
+PROGRAM = """
 import socket, sys
 with socket.socket(fileno=int(sys.argv[1])) as sock:
     sock.setblocking(True)
-    print("ready", flush=True)
     for _ in range(int(sys.argv[2])):
-        sock.accept()[0].sendall(b"child")
+        sock.accept()[0].sendall(b"other")
 """
 
 
-@pytest.mark.parametrize("how", ["fork", "pass_fds", "dup"])
-async def test_a_socket_of_the_loops_own_that_another_process_gets(loop, how):
-    """The loop has made the socket, and is busy while the other process serves it."""
+def all_are_served_by_the_other(address):
+    """While this loop is busy with asking."""
+    for _ in range(COUNT):
+        with socket.create_connection(address, timeout=SECONDS) as client:
+            assert client.recv(100) == b"other"
+
+
+async def test_a_socket_that_the_loop_has_made_and_a_child_has_too(loop):
     async with serving(Echo) as (server, _):
         await turns()
-        sock = server.sockets[0]
-        address = address_of(server)
-        if how == "fork":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
-            if pid == 0:
-                with contextlib.suppress(BaseException):
-                    own = socket.socket(fileno=sock.fileno())
-                    own.setblocking(True)
-                    for _ in range(5):
-                        own.accept()[0].sendall(b"child")
-                os._exit(0)
-        else:
-            descriptor = sock.fileno() if how == "pass_fds" else os.dup(sock.fileno())
-            child = subprocess.Popen(
-                [sys.executable, "-c", CHILD, str(descriptor), "5"], stdout=subprocess.PIPE, pass_fds=[descriptor]
-            )
-            if how == "dup":
-                os.close(descriptor)
-            child.stdout.readline()
-            pid = child.pid
-        for _ in range(5):
-            with socket.create_connection(address, timeout=SECONDS) as client:
-                assert client.recv(100) == b"child"
-        if how == "fork":
-            os.waitpid(pid, 0)
-        else:
-            child.communicate()
-        sock.getsockname()
+
+        def serve():
+            with socket.socket(fileno=server.sockets[0].fileno()) as sock:
+                sock.setblocking(True)
+                for _ in range(COUNT):
+                    connection, _ = sock.accept()
+                    with connection:
+                        connection.sendall(b"other")
+
+        pid = forked(serve)
+        all_are_served_by_the_other(address_of(server))
+        assert succeeded(pid)
+
+
+@pytest.mark.parametrize("duplicate", [False, True])
+async def test_a_socket_that_the_loop_has_made_and_another_process_has_too(loop, duplicate):
+    async with serving(Echo) as (server, _):
+        await turns()
+        descriptor = server.sockets[0].fileno()
+        given = os.dup(descriptor) if duplicate else descriptor
+        other = subprocess.Popen([sys.executable, "-c", PROGRAM, str(given), str(COUNT)], pass_fds=[given])
+        if duplicate:
+            os.close(given)
+        all_are_served_by_the_other(address_of(server))
+        assert other.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize("turns_before", [0, 1, 2, 3])
@@ -147,20 +136,24 @@ async def test_what_a_closed_server_has_not_served_is_left_to_others(loop, turns
     """A connection arrives just before the server is closed, and somebody else goes on to listen."""
     for _ in range(20):
         made = []
+
+        def factory(made=made):
+            made.append(Recorder())
+            return made[-1]
+
         with socket.create_server((HOST, 0)) as other:
-            other.settimeout(0.1)
-            server = await loop.create_server(lambda made=made: made.append(Recorder()) or made[-1], sock=other.dup())
+            server = await loop.create_server(factory, sock=other.dup())
             await asyncio.sleep(0.001)
             with socket.create_connection(other.getsockname(), timeout=SECONDS) as client:
                 await turns(turns_before)
                 server.close()
                 await turns()
-                other.setblocking(False)
                 if made:
                     client.sendall(b"served")
                     await made[0].until_received(6)
                     await finish(*made)
                 else:
+                    other.setblocking(False)
                     other.accept()[0].close()
             await server.wait_closed()
 
@@ -192,9 +185,8 @@ async def test_closing_a_server_from_its_first_connection(loop):
         assert len(served) == len(made)
         for client in served:
             assert client.recv(100) == b"here"
-        left = len(clients) - len(served)
         listening.setblocking(False)
-        for _ in range(left):
+        for _ in range(len(clients) - len(served)):
             listening.accept()[0].close()
         waiting = asyncio.ensure_future(server.wait_closed())
         await finish(*made)

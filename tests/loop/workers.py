@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,8 +25,14 @@ SECONDS = 20.0
 class Answer(asyncio.Protocol):
     """Says who it is."""
 
+    open = 0
+
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        Answer.open += 1
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        Answer.open -= 1
 
     def data_received(self, data: bytes) -> None:
         if data == b"block":
@@ -40,14 +47,12 @@ async def serve(listening: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, told.set)
-    protocols: list[asyncio.Protocol] = []
-    server = await loop.create_server(lambda: protocols.append(Answer()) or protocols[-1], sock=listening)  # type: ignore[func-returns-value]
+    server = await loop.create_server(Answer, sock=listening)
     print("ready", flush=True)
     await told.wait()
     server.close()
-    while not all(protocol.transport.is_closing() for protocol in protocols):  # type: ignore[attr-defined]
+    while Answer.open:
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)
 
 
 class Worker:
@@ -104,6 +109,15 @@ class Worker:
             yield
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+
+def first_that_says(word: str, workers: Iterable[Worker]) -> Worker:
+    """Wait until one of them says a word."""
+    outputs = {worker.process.stdout.fileno(): worker for worker in workers if worker.process.stdout}
+    readable, _, _ = select.select(list(outputs), [], [], SECONDS)
+    worker = outputs[readable[0]]
+    worker.expect(word)
+    return worker
 
 
 def ask(address: Any, word: bytes = b"who") -> int:
