@@ -21,6 +21,8 @@ cdef class Endpoint:
     cdef int in_flight
     cdef flag attached
     cdef flag dirty
+    # Does the endpoint table hold it only weakly, because nothing of it is in flight? See Ring.rest().
+    cdef flag resting
     # Is its end near? Its completions are then dispatched before callbacks run, so that these find it gone.
     cdef flag ending
 
@@ -85,6 +87,7 @@ cdef class Ring:
     cdef BufferGroup datagrams
     cdef nl_files files
     cdef list endpoints
+    cdef dict resting
     cdef list dirty
     cdef list flushing
     cdef int in_flight
@@ -122,6 +125,9 @@ cdef class Ring:
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1
+    cdef int rest(self, Endpoint endpoint) except -1
+    cdef int hold(self, Endpoint endpoint) except -1
+    cdef list all_endpoints(self)
     cdef int flush(self) except -1
     cdef int flush_some(self, list batch, Py_ssize_t *flushed) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1

@@ -10,6 +10,7 @@ import errno
 import os
 import threading
 import time
+import weakref
 from collections import deque
 
 cimport cython
@@ -141,9 +142,15 @@ cdef class Endpoint:
 
     cdef io_uring_sqe *sqe(self):
         """A submission entry for an operation that this endpoint owns from now on."""
+        if self.resting:
+            self.ring.hold(self)
         self.in_flight += 1
         self.ring.in_flight += 1
         return c.nl_ring_sqe(&self.ring.ring)
+
+
+# In the place of an endpoint that rests, for the answer to a cancel that had found nothing.
+cdef Endpoint nobody = Endpoint.__new__(Endpoint)
 
 
 cdef class BufferGroup:
@@ -212,6 +219,7 @@ cdef class Ring:
         self.ring.fd = -1
         c.nl_slots_init(&self.slots)
         self.endpoints = []
+        self.resting = {}
         self.late_calls = {}
         self.dirty = []
         self.flushing = []
@@ -306,9 +314,8 @@ cdef class Ring:
         if self.ring.fd < 0 or self.abandoned or not self.is_owner():
             return
         try:
-            for endpoint in self.endpoints:
-                if endpoint is not None:
-                    (<Endpoint>endpoint).before_fork()
+            for endpoint in self.all_endpoints():
+                (<Endpoint>endpoint).before_fork()
         except OSError:
             # The child is told by whatever it misses.
             pass
@@ -317,9 +324,8 @@ cdef class Ring:
         """Tell the endpoints that the process has forked; in the parent, in the thread that has prepared for it."""
         if not in_child and not self.is_owner():
             return
-        for endpoint in self.endpoints:
-            if endpoint is not None:
-                (<Endpoint>endpoint).after_fork(in_child)
+        for endpoint in self.all_endpoints():
+            (<Endpoint>endpoint).after_fork(in_child)
 
     def abandon(self):
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
@@ -349,10 +355,36 @@ cdef class Ring:
             return 0
         if endpoint.in_flight:
             raise RuntimeError(f"{endpoint!r} still has {endpoint.in_flight} operations in flight")
+        if endpoint.resting:
+            self.hold(endpoint)
         endpoint.attached = False
         c.nl_slots_give(&self.slots, endpoint.slot)
         self.endpoints[endpoint.slot] = None
         return 0
+
+    cdef int rest(self, Endpoint endpoint) except -1:
+        """Nothing of an endpoint is in flight or to be flushed: keep it alive no longer than others do.
+
+        Its next submission has it held again.
+        """
+        if not endpoint.resting:
+            self.resting[endpoint.slot] = weakref.ref(endpoint)
+            self.endpoints[endpoint.slot] = nobody
+            endpoint.resting = True
+        return 0
+
+    cdef int hold(self, Endpoint endpoint) except -1:
+        """Keep an endpoint alive that has rested."""
+        self.endpoints[endpoint.slot] = endpoint
+        endpoint.resting = False
+        self.resting.pop(endpoint.slot, None)
+        return 0
+
+    cdef list all_endpoints(self):
+        """Those that are attached, resting ones too."""
+        cdef list found = [each for each in self.endpoints if each is not None and each is not nobody]
+        found += [each for each in [reference() for reference in self.resting.values()] if each is not None]
+        return found
 
     # One turn's dealings with the kernel ------------------------------------------------------------------------
 
@@ -634,7 +666,8 @@ cdef class Ring:
         finally:
             self.closing = True
             c.nl_ring_close(&self.ring)
-            left, self.endpoints = [each for each in self.endpoints if each is not None], []
+            left, self.endpoints = self.all_endpoints(), []
+            self.resting.clear()
             self.keep_for_ever(left)
             for each in left:
                 (<Endpoint>each).attached = False

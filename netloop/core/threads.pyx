@@ -71,9 +71,8 @@ cdef int park(Ring ring) except -1:
     """Cancel everything, and keep what had completed by then."""
     cdef double end = time.monotonic() + PARK_SECONDS
     if c.nl_files_used(&ring.files):
-        for endpoint in list(ring.endpoints):
-            if endpoint is not None:
-                (<Endpoint>endpoint).on_park()
+        for endpoint in ring.all_endpoints():
+            (<Endpoint>endpoint).on_park()
     ring.make_space(1)
     c.nl_prep_cancel_all(c.nl_ring_sqe(&ring.ring), unawaited_token(c.NL_CANCEL))
     while True:

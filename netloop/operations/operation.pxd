@@ -46,7 +46,7 @@ cdef class Operation(Endpoint):
 
 
 cdef class Unclaimed:
-    cdef LoopCore loop
+    cdef bint closed
     # Socket's id → (weak reference, what was taken from it that nobody got, in order: (data, address) or an exception).
     cdef dict by_socket
     # (socket's id, is it a send?) → how many operations on it are being cancelled in the kernel.

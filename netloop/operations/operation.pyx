@@ -22,6 +22,9 @@ from netloop.core cimport cext as c
 from netloop.core.scheduler cimport new_handle
 
 
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+
 cdef extern from "<poll.h>":
     enum:
         POLLIN
@@ -228,7 +231,9 @@ cdef class Operation(Endpoint):
         return self.loop
 
     def add_done_callback(self, callback, *, context=None):
-        """Call ``callback(self)`` in the loop once the outcome is there."""
+        """Call ``callback(self)`` in the loop once the outcome is there, by default in a copy of this context."""
+        if context is None:
+            context = PyContext_CopyCurrent()
         if self.state != WAITING:
             self.loop.call_soon(callback, self, context=context)
         elif self.callback is None:
@@ -339,8 +344,7 @@ cdef class ReadFile(Operation):
 cdef class Unclaimed:
     """What cancelled receives of a loop have taken, for the next one on the same socket object."""
 
-    def __init__(self, loop):
-        self.loop = loop
+    def __cinit__(self):
         self.by_socket = {}
         self.cancels = {}
 
@@ -362,7 +366,7 @@ cdef class Unclaimed:
 
     cdef int add(self, object sock, object data, object address) except -1:
         """Keep what was taken from a socket for the next call on it."""
-        if self.loop._closed or sock.fileno() < 0:
+        if self.closed or sock.fileno() < 0:
             return 0  # there will be no other call
         stream = is_stream(sock)
         if stream and not data:
@@ -403,6 +407,7 @@ cdef class Unclaimed:
 
     def close(self):
         """The loop is closed: nobody will come for it."""
+        self.closed = True
         self.by_socket.clear()
         self.cancels.clear()
 

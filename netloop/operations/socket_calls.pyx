@@ -52,11 +52,13 @@ cdef class SocketCalls:
     def __init__(self, loop, transports):
         self.loop = loop
         self.transports = transports.data
-        self.unclaimed = Unclaimed(loop)
+        self.unclaimed = Unclaimed()
 
     cpdef int check(self, object sock) except -2:
         """Refuse what asyncio refuses; the socket's descriptor, or -1 if it is closed."""
         cdef int fd
+        if self.loop is None:
+            raise RuntimeError("Event loop is closed")
         if type(sock) is not socket_class:
             base_events._check_ssl_socket(sock)
         if self.loop._debug and sock.gettimeout() != 0:
@@ -205,6 +207,7 @@ cdef class SocketCalls:
     def close(self):
         """The loop is closed: nobody will claim what was taken."""
         self.unclaimed.close()
+        self.loop = None
 
 
 cdef Py_ssize_t send_now(int fd, const void *data, Py_ssize_t length) except -2:

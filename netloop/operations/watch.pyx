@@ -103,6 +103,8 @@ cdef class WatchSet(Endpoint):
 
     def add(self, file, int fd, bint reading, callback, args):
         """Call back whenever the descriptor can be read, or written; takes the place of an earlier callback."""
+        if self.loop is None:
+            raise RuntimeError("Event loop is closed")
         cdef Handle handle = new_handle(callback, args, self.loop, None, self.loop._debug)
         self.prepare()
         self.register(file, fd, EPOLLIN if reading else EPOLLOUT).replace(reading, handle)
@@ -233,6 +235,7 @@ cdef class WatchSet(Endpoint):
         if self.epoll >= 0:
             close_descriptor(self.epoll)
             self.epoll = -1
+        self.loop = None
 
     # The ring's side ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-from netloop.core.cext cimport NL_CANCELLING, flag, nl_event, nl_file, sockaddr_storage, socklen_t
+from netloop.core.cext cimport flag, nl_event, nl_file, sockaddr_storage, socklen_t
 from netloop.core.ring cimport Endpoint
 from netloop.core.turn cimport LoopCore
 from netloop.transports.address cimport ShortAddress
@@ -35,10 +35,12 @@ cdef class Transport(Endpoint):
     cdef int begin_ending(self) except -1
     cdef int note_drained(self) except -1
     cdef int schedule_farewell(self) except -1
+    cdef int on_quiet(self) except -1
     cdef int discard(self) except -1
     cdef int close_file(self) except -1
     cdef int retire(self) except -1
     cdef int lose(self, object exc) except -1
+    cdef int send_rest(self) except -1
     cdef int fail(self, object exc, str message) except -1
     cdef Py_ssize_t unsent(self) noexcept
     cdef int ignore_write(self) except -1
@@ -51,10 +53,8 @@ cdef class Transport(Endpoint):
     cdef int after_sent(self) except -1
 
     cdef inline int note_quiet(self) except -1:
-        """An operation has completed: if it was the last, and the protocol still waits to be told, it is told now."""
-        if self.state == NL_CANCELLING and not self.in_flight and not self.farewell_due:
-            return self.schedule_farewell()
-        return 0
+        """An operation has completed, or was not begun: is anything in flight?"""
+        return 0 if self.in_flight else self.on_quiet()
 
 
 cdef class ReadingTransport(Transport):

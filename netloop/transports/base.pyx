@@ -70,10 +70,19 @@ cdef class Transport(Endpoint):
     def __del__(self):
         if NL_OPEN <= self.state < NL_DRAINING:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        if self.state != NL_NEW:
-            # Nobody else refers to it, so its ring is gone, or goes with it.
+        if self.resting and self.attached and self.ring.ring.fd >= 0:
+            # The loop goes on, perhaps in another thread, and this may be the middle of anything.
+            self.ring.hold(self)
+            self.loop.call_soon_threadsafe(self._collected)
+        elif self.state != NL_NEW:
+            # Its ring is gone, or goes with it.
             self.attached = False
             self.step(c.NL_ON_ABORT)
+
+    def _collected(self):
+        """Nobody referred to this transport any more: close the file. As in asyncio, the protocol is not told."""
+        self.protocol = None
+        self.lose(None)
 
     cdef str state_name(self):
         return _STATE_NAMES[self.state]
@@ -114,6 +123,16 @@ cdef class Transport(Endpoint):
     cdef int schedule_farewell(self) except -1:
         self.farewell_due = True
         return self.loop.schedule_farewell(self)
+
+    cdef int on_quiet(self) except -1:
+        """Nothing is in flight: if the protocol still waits to be told of the end, it is told now."""
+        if self.state == NL_CANCELLING:
+            return 0 if self.farewell_due else self.schedule_farewell()
+        if (self.state == NL_OPEN or self.state == NL_HALF_CLOSED) and not self.dirty:
+            # Reading is paused, or the peer has sent its last byte. Who has lost sight of such a transport is never
+            # called again, so it is to be collected, as on asyncio, where the selector no longer refers to it.
+            return self.ring.rest(self)
+        return 0
 
     cdef int on_farewell(self) except -1:
         """Tell the protocol of the end, and close the file, unless something is still in flight."""
@@ -163,11 +182,20 @@ cdef class Transport(Endpoint):
     cdef int on_flush_failed(self, object error) except -1:
         return self.fail(error, "Fatal error: the transport's submissions could not be written")
 
+    cdef int send_rest(self) except -1:
+        """The application is about to abort: what it has written in this turn goes as far as the kernel takes it now.
+
+        asyncio has sent that by then, a TLS alert for example.
+        """
+        return 0
+
     def abort(self):
-        """Close at once; what was not sent yet is lost. See asyncio.WriteTransport.abort."""
+        """Close at once; what the kernel has no room for is lost. See asyncio.WriteTransport.abort."""
+        self.send_rest()
         self.lose(None)
 
     def _force_close(self, exc):
+        self.send_rest()
         self.lose(exc)
 
     def is_closing(self):
@@ -175,6 +203,7 @@ cdef class Transport(Endpoint):
         return self.state >= NL_DRAINING
 
     def _fatal_error(self, exc, message="Fatal error on transport"):
+        self.send_rest()
         self.fail(exc, message)
 
     def report(self, exc, message):
@@ -199,6 +228,8 @@ cdef class Transport(Endpoint):
     cdef int tell_lost(self) except -1:
         """connection_lost(), after which the transport no longer knows its protocol."""
         cdef object protocol = self.protocol
+        if protocol is None:
+            return 0
         PyContext_Enter(self.context)
         try:
             protocol.connection_lost(self.error)

@@ -172,6 +172,12 @@ cdef class DatagramTransport(DatagramBase):
     cdef int send_if_due(self) except -1:
         return self.send_now() if not self.sending and not self.full and self.must_not_wait() else 0
 
+    cdef int send_rest(self) except -1:
+        if not self.sending and not self.full and self.state <= NL_DRAINING and (
+                self.ring.running or self.ring.is_idle()):
+            self.send_now()
+        return 0
+
     cdef bint must_not_wait(self):
         """Is what is in the outbox for now, and not for the turn's end?"""
         if not self.ring.running:

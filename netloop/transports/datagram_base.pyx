@@ -28,6 +28,7 @@ cdef double LAST_PAUSE = 0.05
 
 # Since Python 3.13 an empty datagram is sent, and one counts for eight bytes more in the write buffer.
 cdef bint sends_empty = sys.version_info >= (3, 13)
+cdef str no_stream = "a datagram transport is no stream; use sendto()"
 header_size = 8 if sys.version_info >= (3, 13) else 0
 
 
@@ -111,6 +112,22 @@ cdef class DatagramBase(SocketTransport):
             return
         self.send_if_due()
         self.pause_writing_if_full()
+
+    def write(self, data):
+        """Not of datagrams, which have a receiver: see sendto(). asyncio has the method, and raises this."""
+        raise NotImplementedError(no_stream)
+
+    def writelines(self, list_of_data):
+        """Not of datagrams; see write()."""
+        raise NotImplementedError(no_stream)
+
+    def write_eof(self):
+        """Not of datagrams; see write()."""
+        raise NotImplementedError(no_stream)
+
+    def can_write_eof(self):
+        """Not of datagrams; see write()."""
+        raise NotImplementedError(no_stream)
 
     cdef int wait_for_room(self) except -1:
         if self.polled:

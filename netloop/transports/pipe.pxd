@@ -47,4 +47,4 @@ cdef class WritePipeTransport(Transport):
     cdef int on_reader_gone(self) except -1
     cdef int accept_write(self, bytes piece) except -1
     cdef bint must_not_wait(self) noexcept
-    cdef int write_at_once(self, bytes piece) except -1
+    cdef int write_at_once(self) except -1

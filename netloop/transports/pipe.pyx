@@ -21,7 +21,7 @@ from asyncio import futures, transports
 from asyncio.log import logger
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP, errno
 from posix.unistd cimport write as write_descriptor
 
@@ -57,6 +57,9 @@ cdef extern from "<sys/socket.h>":
         SO_TYPE
 
     int getsockopt(int fd, int level, int option, void *value, c.socklen_t *length)
+
+
+cdef str writing_end = "nothing is read from a transport that writes to a pipe"
 
 
 class ReadPipeInterface(asyncio.ReadTransport):
@@ -112,7 +115,7 @@ cdef class ReadPipeTransport(ReadingTransport):
         elif self.read_op and not wanted and not self.read_cancelled:
             self.write_cancel(self.read_op, 0)
             self.read_cancelled = True
-        return 0
+        return self.note_quiet()
 
     cdef int arm(self) except -1:
         """Read, or wait until a read is worth trying."""
@@ -385,7 +388,7 @@ cdef class WritePipeTransport(Transport):
         cdef bint alone = not self.outbox.size
         outbox_add(&self.outbox, piece)
         if alone and self.must_not_wait():
-            self.write_at_once(piece)
+            self.write_at_once()
         if not self.outbox.size:
             return 0
         self.mark_dirty()
@@ -397,17 +400,38 @@ cdef class WritePipeTransport(Transport):
         """
         return self.messages or not self.ring.running or self.loop.eager_writes
 
-    cdef int write_at_once(self, bytes piece) except -1:
-        """Write all that is in the outbox, this one piece, as far as the file has room for it.
+    cdef int write_at_once(self) except -1:
+        """Write all that is in the outbox, piece by piece, as far as the file has room for it.
 
         Not through the ring, where the kernel gives a terminal's writes to a thread of its own.
         """
-        cdef Py_ssize_t taken = write_descriptor(self.fd, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
-        if taken > 0:
-            return outbox_advance(&self.outbox, taken)
-        if taken < 0 and errno != EAGAIN and errno != EINTR:
-            return self.fail(os_error(-errno), "Fatal write error on pipe transport")
+        cdef NextSend send
+        cdef Py_ssize_t length, taken
+        while self.outbox.size:
+            length = outbox_next_piece(&self.outbox, &send)
+            taken = write_descriptor(self.fd, send.data, length)
+            if taken < 0 and errno != EAGAIN and errno != EINTR:
+                return self.fail(os_error(-errno), "Fatal write error on pipe transport")
+            if taken > 0:
+                outbox_advance(&self.outbox, taken)
+            if taken < length:
+                break
         return 0
+
+    cdef int send_rest(self) except -1:
+        return 0 if self.write_op or self.state > NL_DRAINING else self.write_at_once()
+
+    def is_reading(self):
+        """Not of a pipe's writing end. asyncio has the method, and raises this."""
+        raise NotImplementedError(writing_end)
+
+    def pause_reading(self):
+        """Not of a pipe's writing end; see is_reading()."""
+        raise NotImplementedError(writing_end)
+
+    def resume_reading(self):
+        """Not of a pipe's writing end; see is_reading()."""
+        raise NotImplementedError(writing_end)
 
     def get_extra_info(self, name, default=None):
         """ "pipe"; see asyncio.BaseTransport.get_extra_info."""

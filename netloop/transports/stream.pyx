@@ -147,7 +147,8 @@ cdef class StreamTransport(SocketTransport):
         elif self.sending and not self.send_cancelled:
             self.write_cancel(c.NL_SEND, 0)
             self.send_cancelled = True
-        return self.flush_receive()
+        self.flush_receive()
+        return self.note_quiet()
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_RECV:
@@ -513,6 +514,11 @@ cdef class StreamTransport(SocketTransport):
         self.flush_send()
         self.ring.submit()
         return self.reap_send()
+
+    cdef int send_rest(self) except -1:
+        if self.outbox.size and self.state <= NL_DRAINING and (self.ring.running or self.ring.is_idle()):
+            self.send_now()
+        return 0
 
     cdef int reap_send(self) except -1:
         """Take in the end of the send that is in flight, if it has come, before the turn that would dispatch it."""

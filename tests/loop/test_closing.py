@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from .helpers import Echo, Recorder, connected, eventually, first, pattern, peer_of, serving, turns
+from .helpers import HOST, Datagrams, Echo, Recorder, connected, eventually, first, pattern, peer_of, serving, turns
 
 
 async def test_write_eof_ends_one_direction(loop):
@@ -223,6 +223,33 @@ async def test_abort_drops_what_was_not_sent(loop):
         server.transport.resume_reading()
         await server.lost
         assert len(server.data) < 20_000_000
+
+
+@pytest.mark.parametrize("kind", ["stream", "datagram", "pipe"])
+async def test_abort_comes_after_what_was_written_just_before(loop, kind):
+    """The kernel had room for it: a TLS alert, for example, that is written before the connection is given up."""
+    if kind == "datagram":
+        near, far = socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)
+        far.bind((HOST, 0))
+        near.connect(far.getsockname())
+    else:
+        near, far = socket.socketpair()
+    near.setblocking(False)
+    with far:
+        if kind == "stream":
+            transport, protocol = await loop.create_connection(Recorder, sock=near)
+            transport.writelines([b"last ", b"words"])
+        elif kind == "datagram":
+            transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=near)
+            transport.sendto(b"last words")
+        else:
+            transport, protocol = await loop.connect_write_pipe(Recorder, near)
+            transport.write(b"last ")
+            transport.write(b"words")
+        transport.abort()
+        assert await protocol.lost is None
+        far.settimeout(10)
+        assert far.recv(20) == b"last words"
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])

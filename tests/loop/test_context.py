@@ -220,3 +220,17 @@ async def test_a_stream_handler_can_set_variables_of_its_own(loop):
     server.close()
     await server.wait_closed()
     assert seen == [("unset", "a"), ("unset", "b")]
+
+
+async def test_done_callbacks_of_an_operation_run_in_the_contexts_of_their_adding(loop):
+    seen = []
+    with socket_pair() as (near, far):
+        receiving = asyncio.ensure_future(loop.sock_recv(near, 10))
+        for value in ("first", "second"):
+            variable.set(value)
+            receiving.add_done_callback(lambda _: seen.append(variable.get()))
+        variable.set("later")
+        far.send(b"x")
+        assert await receiving == b"x"
+    await turns()
+    assert seen == ["first", "second"]

@@ -123,15 +123,24 @@ def test_a_loop_that_is_never_closed_is_collected_with_a_warning(raw_loop, used)
             assert gone() is None
 
 
-def test_a_closed_loop_is_freed(raw_loop):
+@pytest.mark.parametrize("collecting", [True, False], ids=["collecting", "counting references"])
+def test_a_closed_loop_is_freed(raw_loop, collecting):
+    """At once, without a collection, if nobody refers to it: it is in no cycle."""
     loop = raw_loop()
     use(loop)
     loop.run_until_complete(echo_once())
     loop.close()
-    gone = weakref.ref(loop)
-    del loop
     gc.collect()
-    assert gone() is None
+    if not collecting:
+        gc.disable()
+    try:
+        gone = weakref.ref(loop)
+        del loop
+        if collecting:
+            gc.collect()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 class Plain(asyncio.Protocol):
