@@ -135,6 +135,25 @@ async def test_a_flow_control_callback_that_fails_is_reported_and_the_data_arriv
     assert exceptions.take_types() == [LookupError]
 
 
+async def test_closing_when_all_was_sent_ends_once(loop, exceptions):
+    class Sender(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)
+            transport.write(bytes(BIG))
+
+        def resume_writing(self):
+            self.transport.close()
+
+    async with connected(server=Sender) as (client, server):
+        assert await server.lost is None
+        await client.lost
+        await turns()
+        assert server.calls.count("connection_lost") == 1
+        assert exceptions == []
+        assert len(client.data) == BIG
+
+
 async def test_is_reading(loop):
     async with connected() as (client, _):
         transport = client.transport
