@@ -50,6 +50,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run only what is skipped because a loop is known to fail it, each time; see tests/loop/table.py",
     )
     parser.addoption("--limit", type=float, default=30.0, help="seconds after which a test counts as hung")
+    parser.addoption(
+        "--stretch", type=float, default=1.0, help="multiply every such limit, on a machine that is that much slower"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,7 +109,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     # After a failure pytest's own faulthandler plugin cancels what the hang guard has started, so it starts again.
-    faulthandler.dump_traceback_later(HOPELESS_SECONDS, exit=True, file=item.config.stash[STDERR])
+    hopeless = stretched(item.config, HOPELESS_SECONDS)
+    faulthandler.dump_traceback_later(hopeless, exit=True, file=item.config.stash[STDERR])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -118,6 +122,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     wanted = inspect.signature(pyfuncitem.obj).parameters
     loop.run_until_complete(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
     return True
+
+
+def stretched(config: pytest.Config, seconds: float) -> float:
+    """A limit on this machine: the seconds that suffice on an ordinary one, times what `--stretch` says."""
+    return float(seconds) * float(config.getoption("stretch"))
 
 
 @functools.cache
@@ -148,7 +157,7 @@ def small_heap() -> None:
 def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """End a test after its limit: by an exception in the main thread, or, if that is not delivered, by exiting."""
     marker = request.node.get_closest_marker("limit")
-    seconds = float(marker.args[0]) if marker else float(request.config.getoption("limit"))
+    seconds = stretched(request.config, marker.args[0] if marker else request.config.getoption("limit"))
     stderr = request.config.stash[STDERR]
 
     def give_up(signum: int, frame: object) -> None:
@@ -157,7 +166,8 @@ def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
-    faulthandler.dump_traceback_later(seconds + HOPELESS_SECONDS, exit=True, file=stderr)
+    hopeless = seconds + stretched(request.config, HOPELESS_SECONDS)
+    faulthandler.dump_traceback_later(hopeless, exit=True, file=stderr)
     try:
         yield
     finally:
@@ -186,7 +196,7 @@ def no_descriptor_left(request: pytest.FixtureRequest, hang_guard: None) -> Iter
         factory_of(callspec.params["loop_name"])
     before = open_descriptors()
     yield
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + stretched(request.config, SETTLE_SECONDS)
     while True:
         gc.collect()
         after = open_descriptors()
@@ -262,7 +272,8 @@ def new_loop(
         return loop
 
     yield make
-    problems = [problem for loop in made if not loop.is_closed() for problem in finish(loop)]
+    patience = stretched(request.config, SETTLE_SECONDS)
+    problems = [problem for loop in made if not loop.is_closed() for problem in finish(loop, patience)]
     made.clear()
     asyncio.set_event_loop(None)
     if request.node.stash.get(PASSED, False):
@@ -291,8 +302,8 @@ def leftovers(loop: asyncio.AbstractEventLoop) -> list[str]:
     return [f"{name} == {getattr(figures, name)}" for name in names if getattr(figures, name)]
 
 
-def finish(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Let a loop come to rest, close it, and return what was left on it."""
+def finish(loop: asyncio.AbstractEventLoop, patience: float) -> list[str]:
+    """Let a loop come to rest, in at most that many seconds, close it, and return what was left on it."""
     problems = []
     try:
         tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
@@ -300,7 +311,7 @@ def finish(loop: asyncio.AbstractEventLoop) -> list[str]:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True) if tasks else asyncio.sleep(0))
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + patience
         loop.run_until_complete(asyncio.sleep(0))
         while leftovers(loop) and time.monotonic() < deadline:
             gc.collect()
