@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from kernels.needs import missing
 from loop.differences import Difference, difference_of
 
 LOOPS = ("asyncio", "uvloop", "netloop")
@@ -58,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): how long this test may take before it counts as hung")
     config.addinivalue_line("markers", "loops(*names): the loops to test, if not those of the folder")
+    config.addinivalue_line("markers", "needs(*names): what netloop's kernel must offer; see tests/kernels/needs.py")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.stash[STDERR] = os.dup(2)
@@ -85,6 +87,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if (found := difference(item)) and found.skip and not found.at_times]
         return
     for item in items:
+        for reason in lacking(item):
+            item.add_marker(pytest.mark.skip(reason))
         if found := difference(item):
             reason = f"{item.callspec.params['loop_name']}: {found.reason}"  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.skip(reason) if found.skip else pytest.mark.xfail(reason=reason, strict=True))
@@ -96,6 +100,15 @@ def difference(item: pytest.Item) -> Difference | None:
     if not name:
         return None
     return difference_of(name, item.path.stem, item.originalname, item.name)  # type: ignore[attr-defined]
+
+
+def lacking(item: pytest.Item) -> list[str]:
+    """What a test needs of the kernel and does not find, on the loop that uses it."""
+    callspec = getattr(item, "callspec", None)
+    if callspec and callspec.params.get("loop_name", "netloop") != "netloop":
+        return []
+    names = [name for marker in item.iter_markers("needs") for name in marker.args]
+    return [reason for name in names if (reason := missing(name))]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -620,15 +620,16 @@ cdef class Ring:
         c.nl_prep_install(self.call_sqe(), 0, token)
         return self.call(token, None) == -EBADF
 
-    cdef bint can_accept_now(self, unsigned how) except -1:
-        """Does this flag keep an accept from waiting (Linux 6.10)? Asked once.
+    cdef bint can_accept_now(self) except -1:
+        """Can an accept be kept from waiting (Linux 6.10)? Asked once.
 
         A descriptor that is none is asked for: a kernel that knows the flag says EBADF, one that does not EINVAL.
         """
         cdef uint64_t token
         if not self.accepts_asked:
             token = self.new_call(c.NL_INSTALL)
-            c.nl_prep_accept(self.call_sqe(), c.nl_descriptor(-1), NULL, NULL, -1, how, token)
+            c.nl_prep_accept(self.call_sqe(), c.nl_descriptor(-1), NULL, NULL, -1, c.NL_ACCEPT_DONTWAIT,
+                             token)
             self.accepts_now = self.call(token, None) == -EBADF
             self.accepts_asked = True
         return self.accepts_now
