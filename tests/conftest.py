@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from kernels.needs import missing
 from loop.differences import Difference, difference_of
+from loop.patience import stretched
 
 LOOPS = ("asyncio", "uvloop", "netloop")
 LOOPS_OF_FOLDER = {"faults": ("netloop",), "soak": ("asyncio", "netloop")}
@@ -51,9 +52,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run only what is skipped because a loop is known to fail it, each time; see tests/loop/table.py",
     )
     parser.addoption("--limit", type=float, default=30.0, help="seconds after which a test counts as hung")
-    parser.addoption(
-        "--stretch", type=float, default=1.0, help="multiply every such limit, on a machine that is that much slower"
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -122,7 +120,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     # After a failure pytest's own faulthandler plugin cancels what the hang guard has started, so it starts again.
-    hopeless = stretched(item.config, HOPELESS_SECONDS)
+    hopeless = stretched(HOPELESS_SECONDS)
     faulthandler.dump_traceback_later(hopeless, exit=True, file=item.config.stash[STDERR])
 
 
@@ -135,11 +133,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     wanted = inspect.signature(pyfuncitem.obj).parameters
     loop.run_until_complete(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
     return True
-
-
-def stretched(config: pytest.Config, seconds: float) -> float:
-    """A limit on this machine: the seconds that suffice on an ordinary one, times what `--stretch` says."""
-    return float(seconds) * float(config.getoption("stretch"))
 
 
 @functools.cache
@@ -170,7 +163,7 @@ def small_heap() -> None:
 def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """End a test after its limit: by an exception in the main thread, or, if that is not delivered, by exiting."""
     marker = request.node.get_closest_marker("limit")
-    seconds = stretched(request.config, marker.args[0] if marker else request.config.getoption("limit"))
+    seconds = stretched(marker.args[0] if marker else request.config.getoption("limit"))
     stderr = request.config.stash[STDERR]
 
     def give_up(signum: int, frame: object) -> None:
@@ -179,7 +172,7 @@ def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
-    hopeless = seconds + stretched(request.config, HOPELESS_SECONDS)
+    hopeless = seconds + stretched(HOPELESS_SECONDS)
     faulthandler.dump_traceback_later(hopeless, exit=True, file=stderr)
     try:
         yield
@@ -209,7 +202,7 @@ def no_descriptor_left(request: pytest.FixtureRequest, hang_guard: None) -> Iter
         factory_of(callspec.params["loop_name"])
     before = open_descriptors()
     yield
-    deadline = time.monotonic() + stretched(request.config, SETTLE_SECONDS)
+    deadline = time.monotonic() + stretched(SETTLE_SECONDS)
     while True:
         gc.collect()
         after = open_descriptors()
@@ -285,7 +278,7 @@ def new_loop(
         return loop
 
     yield make
-    patience = stretched(request.config, SETTLE_SECONDS)
+    patience = stretched(SETTLE_SECONDS)
     problems = [problem for loop in made if not loop.is_closed() for problem in finish(loop, patience)]
     made.clear()
     asyncio.set_event_loop(None)

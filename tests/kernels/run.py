@@ -26,6 +26,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from loop import patience
+
 from kernels.machine import TIMED_OUT, boot, script_of
 from kernels.packages import fetch_kernel
 from kernels.unavailable import UnavailableError
@@ -73,7 +75,7 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
 
 
 def _run(options: argparse.Namespace, work: Path) -> int:
-    chosen = [f"--stretch={options.stretch:g}", "--loops=netloop", *(options.pytest or ["tests/loop", "tests/faults"])]
+    chosen = ["--loops=netloop", *(options.pytest or ["tests/loop", "tests/faults"])]
     kernel = fetch_kernel(options.kernel, work)
     # Collecting here tells wrong arguments at once, and leaves the tests compiled.
     collected = subprocess.run(
@@ -84,6 +86,7 @@ def _run(options: argparse.Namespace, work: Path) -> int:
         return collected.returncode
     command = [sys.executable, "-c", _TOLD, *PYTEST, "--quiet", "-rfE", *chosen]
     variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    variables[patience.VARIABLE] = f"{options.stretch:g}"
     print(f"kernel {options.kernel}: booting {kernel.name}", flush=True)
     begun = time.monotonic()
     status = boot(kernel, script_of(command, CHECKOUT, variables), seconds=options.seconds, output=sys.stdout)
