@@ -2,10 +2,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "nl_buffers.h"
 #include "nl_files.h"
+#include "nl_prep.h"
 #include "nl_registered.h"
+#include "nl_token.h"
+
+/* The token of every trial: one is over before the next begins. */
+#define TRIAL nl_token(NL_CALL_SLOT, 1, NL_COMMAND, 0)
 
 static int probe_operations(struct nl_probe *probe, struct nl_ring *ring)
 {
@@ -35,6 +42,31 @@ static void probe_registrations(struct nl_probe *probe, struct nl_ring *ring)
     nl_ring_unregister_fd(ring);
 }
 
+/* Ask on a socket that has no connection. */
+static void try_commands(struct nl_probe *probe, struct nl_ring *ring)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    int32_t result;
+    int on = 1, sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (sock < 0)
+        return;
+    nl_prep_sockopt(nl_ring_sqe(ring), nl_descriptor(sock), NL_SOCKET_SETSOCKOPT, SOL_SOCKET, SO_KEEPALIVE, &on,
+                    sizeof(on), TRIAL);
+    probe->sets_options = !nl_ring_call(ring, TRIAL, &result) && result == 0;
+    nl_prep_getsockname(nl_ring_sqe(ring), nl_descriptor(sock), (struct sockaddr *)&address, &length, 0, TRIAL);
+    probe->tells_names = !nl_ring_call(ring, TRIAL, &result) && result == 0;
+    close(sock);
+}
+
+/* Ask of a file that is not there: who knows the flag answers EBADF, who does not EINVAL. */
+static void try_accept(struct nl_probe *probe, struct nl_ring *ring)
+{
+    int32_t result;
+    nl_prep_accept(nl_ring_sqe(ring), nl_descriptor(-1), NULL, NULL, -1, NL_ACCEPT_DONTWAIT, TRIAL);
+    probe->accepts_now = !nl_ring_call(ring, TRIAL, &result) && result == -EBADF;
+}
+
 int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys)
 {
     memset(probe, 0, sizeof(*probe));
@@ -51,6 +83,10 @@ int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys)
     if (!error) {
         probe_registrations(probe, &ring);
         probe->buffer_groups = nl_buffers_open(&buffers, &ring, 0, 4096, 1, 1) == 0;
+        if (nl_ring_enable(&ring) == 0) {
+            try_accept(probe, &ring);
+            try_commands(probe, &ring);
+        }
     }
     nl_ring_close(&ring);
     if (probe->buffer_groups)

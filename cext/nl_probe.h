@@ -9,6 +9,8 @@ struct nl_probe {
     unsigned features;
     bool operations[NL_OPS_KNOWN];
     bool buffer_groups, fixed_files, registered_buffers, registered_rings;
+    /* What only a trial tells: an accept that does not wait, and commands on sockets. */
+    bool accepts_now, sets_options, tells_names;
 };
 
 /* 0, or -errno of the call that refused: then there is no loop here. */

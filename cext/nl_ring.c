@@ -199,6 +199,8 @@ static int enter(struct nl_ring *ring, unsigned wait, unsigned flags, const void
         fd = ring->enter_fd;
         flags |= ring->enter_flags;
     }
+    if (ring->sys->review)
+        ring->sys->review(ring->sys, ring);
     __atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
     ring->counters.enters++;
     int result = ring->sys->enter(ring->sys, fd, ring->sqe_tail - before, wait, flags, arg, size);

@@ -33,6 +33,7 @@ void nl_sys_real(struct nl_sys *sys)
     sys->setup = real_setup;
     sys->enter = real_enter;
     sys->control = real_control;
+    sys->review = NULL;
 }
 
 static int fails_now(struct nl_sys *sys, enum nl_sys_call call)
@@ -68,6 +69,7 @@ void nl_fault_init(struct nl_fault *fault, unsigned watched, uint64_t nth, int e
     fault->sys.setup = fault_setup;
     fault->sys.enter = fault_enter;
     fault->sys.control = fault_control;
+    fault->sys.review = NULL;
     fault->watched = watched;
     fault->calls = 0;
     fault->nth = nth;

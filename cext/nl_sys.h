@@ -9,11 +9,15 @@
 
 #include "nl_kernel.h"
 
+struct nl_ring;
+
 struct nl_sys {
     int (*setup)(struct nl_sys *sys, unsigned entries, struct io_uring_params *params);
     int (*enter)(struct nl_sys *sys, int fd, unsigned submit, unsigned wait, unsigned flags, const void *arg,
                  size_t size);
     int (*control)(struct nl_sys *sys, int fd, unsigned opcode, const void *arg, unsigned count);
+    /* Is shown a ring before each of its enters, or NULL. A test may change what is about to be submitted. */
+    void (*review)(struct nl_sys *sys, struct nl_ring *ring);
 };
 
 /* The real system calls. */

@@ -21,7 +21,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from kernels.needs import missing
 from loop.differences import Difference, difference_of
+from loop.patience import stretched
 
 LOOPS = ("asyncio", "uvloop", "netloop")
 LOOPS_OF_FOLDER = {"faults": ("netloop",), "soak": ("asyncio", "netloop")}
@@ -55,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): how long this test may take before it counts as hung")
     config.addinivalue_line("markers", "loops(*names): the loops to test, if not those of the folder")
+    config.addinivalue_line("markers", "needs(*names): what netloop's kernel must offer; see tests/kernels/needs.py")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.stash[STDERR] = os.dup(2)
@@ -82,6 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if (found := difference(item)) and found.skip and not found.at_times]
         return
     for item in items:
+        for reason in lacking(item):
+            item.add_marker(pytest.mark.skip(reason))
         if found := difference(item):
             reason = f"{item.callspec.params['loop_name']}: {found.reason}"  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.skip(reason) if found.skip else pytest.mark.xfail(reason=reason, strict=True))
@@ -95,6 +100,15 @@ def difference(item: pytest.Item) -> Difference | None:
     return difference_of(name, item.path.stem, item.originalname, item.name)  # type: ignore[attr-defined]
 
 
+def lacking(item: pytest.Item) -> list[str]:
+    """What a test needs of the kernel and does not find, on the loop that uses it."""
+    callspec = getattr(item, "callspec", None)
+    if callspec and callspec.params.get("loop_name", "netloop") != "netloop":
+        return []
+    names = [name for marker in item.iter_markers("needs") for name in marker.args]
+    return [reason for name in names if (reason := missing(name))]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
@@ -106,7 +120,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     # After a failure pytest's own faulthandler plugin cancels what the hang guard has started, so it starts again.
-    faulthandler.dump_traceback_later(HOPELESS_SECONDS, exit=True, file=item.config.stash[STDERR])
+    hopeless = stretched(HOPELESS_SECONDS)
+    faulthandler.dump_traceback_later(hopeless, exit=True, file=item.config.stash[STDERR])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -148,7 +163,7 @@ def small_heap() -> None:
 def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """End a test after its limit: by an exception in the main thread, or, if that is not delivered, by exiting."""
     marker = request.node.get_closest_marker("limit")
-    seconds = float(marker.args[0]) if marker else float(request.config.getoption("limit"))
+    seconds = stretched(marker.args[0] if marker else request.config.getoption("limit"))
     stderr = request.config.stash[STDERR]
 
     def give_up(signum: int, frame: object) -> None:
@@ -157,7 +172,8 @@ def hang_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
-    faulthandler.dump_traceback_later(seconds + HOPELESS_SECONDS, exit=True, file=stderr)
+    hopeless = seconds + stretched(HOPELESS_SECONDS)
+    faulthandler.dump_traceback_later(hopeless, exit=True, file=stderr)
     try:
         yield
     finally:
@@ -186,7 +202,7 @@ def no_descriptor_left(request: pytest.FixtureRequest, hang_guard: None) -> Iter
         factory_of(callspec.params["loop_name"])
     before = open_descriptors()
     yield
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + stretched(SETTLE_SECONDS)
     while True:
         gc.collect()
         after = open_descriptors()
@@ -262,7 +278,8 @@ def new_loop(
         return loop
 
     yield make
-    problems = [problem for loop in made if not loop.is_closed() for problem in finish(loop)]
+    patience = stretched(SETTLE_SECONDS)
+    problems = [problem for loop in made if not loop.is_closed() for problem in finish(loop, patience)]
     made.clear()
     asyncio.set_event_loop(None)
     if request.node.stash.get(PASSED, False):
@@ -291,8 +308,8 @@ def leftovers(loop: asyncio.AbstractEventLoop) -> list[str]:
     return [f"{name} == {getattr(figures, name)}" for name in names if getattr(figures, name)]
 
 
-def finish(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Let a loop come to rest, close it, and return what was left on it."""
+def finish(loop: asyncio.AbstractEventLoop, patience: float) -> list[str]:
+    """Let a loop come to rest, in at most that many seconds, close it, and return what was left on it."""
     problems = []
     try:
         tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
@@ -300,7 +317,7 @@ def finish(loop: asyncio.AbstractEventLoop) -> list[str]:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True) if tasks else asyncio.sleep(0))
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + patience
         loop.run_until_complete(asyncio.sleep(0))
         while leftovers(loop) and time.monotonic() < deadline:
             gc.collect()

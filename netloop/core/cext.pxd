@@ -308,6 +308,20 @@ cdef extern from "nl_files.h" nogil:
     void nl_files_give(nl_files *files, int slot)
 
 
+cdef extern from "nl_older.h" nogil:
+    enum:
+        NL_LACKS_INSTALL
+        NL_LACKS_ACCEPT_NOW
+        NL_LACKS_READ_MULTISHOT
+        NL_LACKS_OPTIONS
+        NL_LACKS_NAMES
+
+    struct nl_older:
+        nl_sys sys
+
+    void nl_older_init(nl_older *older, unsigned lacking, unsigned unknown_flags)
+
+
 cdef extern from "nl_probe.h" nogil:
     struct nl_probe:
         unsigned setup_flags
@@ -317,6 +331,9 @@ cdef extern from "nl_probe.h" nogil:
         bint fixed_files
         bint registered_buffers
         bint registered_rings
+        bint accepts_now
+        bint sets_options
+        bint tells_names
 
     int nl_probe_run(nl_probe *probe, nl_sys *sys)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from netloop.core.ring import ask_kernel
+from netloop.core.ring import FaultPlan, ask_kernel
 
 __all__ = ["probe"]
 
@@ -30,22 +30,28 @@ _OPERATIONS: Final = {
 }
 # fmt: on
 _REGISTRATIONS: Final = ("PBUF_RING", "FILES", "BUFFERS", "RING_FDS")
+_TRIALS: Final = ("IORING_ACCEPT_DONTWAIT", "SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME")
 
 
-def probe() -> dict[str, dict[str, bool]]:
+def probe(faults: FaultPlan | None = None) -> dict[str, dict[str, bool]]:
     """Ask the kernel what it offers.
+
+    Args:
+        faults: a kernel that a test pretends.
 
     Returns:
         Four tables, ``setup_flags``, ``operations``, ``registrations`` and ``features``, each from a name (as in
-        io_uring_setup(2), without its prefix) to whether it was found.
+        io_uring_setup(2), without its prefix) to whether it was found; and a fifth, ``trials``, of what the kernel does
+        not list and only a trial tells, by full names.
 
     Raises:
         OSError: with the errno of the system call that was refused.
     """
-    flags, features, operations, registrations = ask_kernel()
+    flags, features, operations, registrations, trials = ask_kernel(faults)
     return {
         "setup_flags": {name: bool(flags & bit) for name, bit in _SETUP_FLAGS.items()},
         "operations": {name: operations[number] for name, number in _OPERATIONS.items()},
         "registrations": dict(zip(_REGISTRATIONS, registrations, strict=True)),
         "features": {name: bool(features & bit) for name, bit in _FEATURES.items()},
+        "trials": dict(zip(_TRIALS, trials, strict=True)),
     }

@@ -1,8 +1,8 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
-    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_prep_cancel, nl_ring,
-    nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
+    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_older, nl_prep_cancel,
+    nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
@@ -12,6 +12,12 @@ cdef enum:
 
 cdef class FaultPlan:
     cdef nl_fault fault
+
+    cdef nl_sys *system(self) noexcept
+
+
+cdef class OlderKernel(FaultPlan):
+    cdef nl_older older
 
 
 cdef class Endpoint:
@@ -138,7 +144,7 @@ cdef class Ring:
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
-    cdef bint can_accept_now(self, unsigned how) except -1
+    cdef bint can_accept_now(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL
     cdef uint64_t new_call(self, unsigned op) noexcept

@@ -1,12 +1,18 @@
+from collections.abc import Iterable
+
 from typing_extensions import disjoint_base
 
-def ask_kernel() -> tuple[int, int, list[bool], list[bool]]: ...
+def ask_kernel(faults: FaultPlan | None = None) -> tuple[int, int, list[bool], list[bool], list[bool]]: ...
 
 @disjoint_base
 class FaultPlan:
     def __init__(self, call: str, nth: int, errno: int) -> None: ...
     @property
     def calls(self) -> int: ...
+
+@disjoint_base
+class OlderKernel(FaultPlan):
+    def __init__(self, lacking: Iterable[str] = (), unknown_flags: int = 0) -> None: ...
 
 @disjoint_base
 class Endpoint: ...

@@ -51,23 +51,25 @@ _MESSAGES = {
 }
 
 
-def ask_kernel():
+def ask_kernel(FaultPlan faults=None):
     """What the kernel offers, in its own numbers; netloop.core.probe gives them names.
 
-    Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number; and
-    whether it registers buffer groups, files, buffers and ring descriptors.
+    Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number;
+    whether it registers buffer groups, files, buffers and ring descriptors; and whether trials succeeded of an accept
+    that does not wait, of setting a socket's option, and of asking for its name.
 
     Raises OSError with the errno of the system call that was refused.
     """
     cdef c.nl_probe answer
     cdef nl_sys sys
     c.nl_sys_real(&sys)
-    cdef int error = c.nl_probe_run(&answer, &sys)
+    cdef int error = c.nl_probe_run(&answer, &sys if faults is None else faults.system())
     if error:
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
     registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings)
-    return answer.setup_flags, answer.features, operations, [bool(found) for found in registrations]
+    trials = (answer.accepts_now, answer.sets_options, answer.tells_names)
+    return answer.setup_flags, answer.features, operations, list(map(bool, registrations)), list(map(bool, trials))
 
 
 cdef class FaultPlan:
@@ -87,6 +89,33 @@ cdef class FaultPlan:
     @property
     def calls(self):
         return self.fault.calls
+
+    cdef nl_sys *system(self) noexcept:
+        return &self.fault.sys
+
+
+_LACKING = {
+    "FIXED_FD_INSTALL": c.NL_LACKS_INSTALL, "READ_MULTISHOT": c.NL_LACKS_READ_MULTISHOT,
+    "IORING_ACCEPT_DONTWAIT": c.NL_LACKS_ACCEPT_NOW, "SOCKET_URING_OP_SETSOCKOPT": c.NL_LACKS_OPTIONS,
+    "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES,
+}
+
+
+cdef class OlderKernel(FaultPlan):
+    """Have a loop find a kernel that lacks some features: a tool for tests, handed to a loop as a FaultPlan is.
+
+    ``lacking`` names features as netloop.core.probe does; ``unknown_flags`` are set-up flags by their numbers.
+    """
+
+    def __init__(self, object lacking=(), unsigned unknown_flags=0):
+        cdef unsigned bits = 0
+        super().__init__("any", 0, 0)
+        for name in lacking:
+            bits |= _LACKING[name]
+        c.nl_older_init(&self.older, bits, unknown_flags)
+
+    cdef nl_sys *system(self) noexcept:
+        return &self.older.sys
 
 
 cdef uint64_t unawaited_token(unsigned op) noexcept:
@@ -231,11 +260,13 @@ cdef class Ring:
         self.completion_entries = max(completion_entries, self.submission_entries)
         self.fixed_files = fixed_files
         c.nl_sys_real(&self.sys)
+        cdef bint older = isinstance(faults, OlderKernel)
         cdef int error = c.nl_ring_setup(&self.ring, self.system(), self.submission_entries, self.completion_entries,
-                                         accepted_flags)
+                                         0 if older else accepted_flags)
         if error:
             raise OSError(-error, os.strerror(-error))
-        accepted_flags = self.ring.setup_flags
+        if not older:
+            accepted_flags = self.ring.setup_flags
 
     def __dealloc__(self):
         c.nl_ring_close(&self.ring)
@@ -244,7 +275,7 @@ cdef class Ring:
 
     cdef nl_sys *system(self) noexcept:
         """How the ring makes its system calls."""
-        return &self.sys if self.faults is None else &self.faults.fault.sys
+        return &self.sys if self.faults is None else self.faults.system()
 
     # Ownership: threads and processes ---------------------------------------------------------------------------
 
@@ -621,15 +652,16 @@ cdef class Ring:
         c.nl_prep_install(self.call_sqe(), 0, token)
         return self.call(token, None) == -EBADF
 
-    cdef bint can_accept_now(self, unsigned how) except -1:
-        """Does this flag keep an accept from waiting (Linux 6.10)? Asked once.
+    cdef bint can_accept_now(self) except -1:
+        """Can an accept be kept from waiting (Linux 6.10)? Asked once.
 
         A descriptor that is none is asked for: a kernel that knows the flag says EBADF, one that does not EINVAL.
         """
         cdef uint64_t token
         if not self.accepts_asked:
             token = self.new_call(c.NL_INSTALL)
-            c.nl_prep_accept(self.call_sqe(), c.nl_descriptor(-1), NULL, NULL, -1, how, token)
+            c.nl_prep_accept(self.call_sqe(), c.nl_descriptor(-1), NULL, NULL, -1, c.NL_ACCEPT_DONTWAIT,
+                             token)
             self.accepts_now = self.call(token, None) == -EBADF
             self.accepts_asked = True
         return self.accepts_now

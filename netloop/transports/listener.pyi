@@ -9,9 +9,6 @@ from typing_extensions import disjoint_base
 from netloop.core.ring import Endpoint
 from netloop.core.turn import LoopCore
 
-# The flag of an accept that does not wait, unless a test puts another in its place.
-NOT_WAITING: int
-
 @disjoint_base
 class Listener(Endpoint):
     def __init__(

@@ -59,9 +59,6 @@ cdef extern from "<poll.h>":
 # How long accepting rests after it has failed, in seconds; as asyncio.
 cdef double REST = 1.0
 
-# The flag of an accept that does not wait. A test may put one in its place that the kernel does not know.
-NOT_WAITING = c.NL_ACCEPT_DONTWAIT
-
 _GONE = frozenset([EINTR, ECONNABORTED, EPROTO, EPERM])
 _SCARCE = frozenset([EMFILE, ENFILE, ENOBUFS, ENOMEM])
 
@@ -154,7 +151,7 @@ cdef class Listener(Endpoint):
         if res < 0:
             return self.on_refused(-res)
         self.empty = False
-        if not self.ring.can_accept_now(NOT_WAITING):
+        if not self.ring.can_accept_now():
             return self.accept_by_calls()
         # What is wrong with a socket that somebody has shut down is told by an accept alone.
         return self.accept_through_ring(self.tells_queue and not res & (POLLERR | POLLHUP))
@@ -186,15 +183,14 @@ cdef class Listener(Endpoint):
         cdef int lane, written = 0
         cdef int32_t result
         cdef accept_lane *it
-        cdef unsigned how = NOT_WAITING
         cdef bint fixed = self.ring.open_files()
         self.ring.make_space(1)
         while written < wanted and c.nl_ring_space(&self.ring.ring):
             it = &self.lanes[written]
             it.slot = c.nl_files_take(&self.ring.files) if fixed else -1
             it.length = sizeof(it.address)
-            c.nl_prep_accept(self.sqe(), self.file, <c.sockaddr *>&it.address, &it.length, it.slot, how,
-                             self.token(c.NL_ACCEPT, written))
+            c.nl_prep_accept(self.sqe(), self.file, <c.sockaddr *>&it.address, &it.length, it.slot,
+                             c.NL_ACCEPT_DONTWAIT, self.token(c.NL_ACCEPT, written))
             written += 1
         self.ring.submit()
         for lane in range(written):

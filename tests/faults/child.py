@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from loop.patience import stretched
+
 TESTS = Path(__file__).resolve().parent.parent
 LAST_WORDS = 5.0
 PROGRAM = "from faults.child import main; main()"
@@ -23,7 +25,7 @@ def command_for(function: Callable[..., Any], *arguments: Any, seconds: float) -
     """The command line that calls a module-level function with arguments that JSON can carry."""
     return [
         *(sys.executable, "-X", "faulthandler", "-W", "error", "-c", PROGRAM),
-        *(function.__module__, function.__name__, json.dumps(arguments), str(seconds)),
+        *(function.__module__, function.__name__, json.dumps(arguments), str(stretched(seconds))),
     ]
 
 
@@ -50,7 +52,7 @@ def run_child(function: Callable[..., Any], *arguments: Any, seconds: float = 20
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds + 2 * LAST_WORDS,
+            timeout=stretched(seconds + 2 * LAST_WORDS),
         )
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"{function.__name__} hung; it said: {error.stderr!r}") from error
@@ -81,7 +83,7 @@ def descriptors() -> set[tuple[str, str]]:
 
 def descriptors_left(before: set[tuple[str, str]], seconds: float = 3.0) -> list[str]:
     """What is open now and was not before, after the kernel had a moment to tear rings down."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + stretched(seconds)
     while (left := descriptors() - before) and time.monotonic() < deadline:
         time.sleep(0.005)
     return sorted(target for _, target in left)

@@ -12,13 +12,9 @@ import pytest
 from loop.forking import forked, succeeded
 from loop.helpers import HOST, Recorder, address_of, eventually, finish, serving
 
-from netloop.core.probe import probe
-
 from .child import run_child
 
-pytestmark = pytest.mark.skipif(
-    not probe()["operations"]["FIXED_FD_INSTALL"], reason="before Linux 6.8 all connections have descriptors"
-)
+pytestmark = pytest.mark.needs("fixed_table")
 SECONDS = 10.0
 
 

@@ -10,23 +10,20 @@ import pytest
 from loop.helpers import HOST, Echo, Recorder, address_of, eventually, finish, serving, turns
 
 import netloop
-from netloop.transports import listener
+from netloop.core.ring import OlderKernel
 
 SECONDS = 10.0
-# A flag of an accept that no kernel knows, as kernels before 6.10 do not know the one that keeps it from waiting.
-UNKNOWN_FLAG = 1 << 14
 
 
 @pytest.fixture(params=["this kernel", "an older kernel"])
-def kernel(request, monkeypatch):
-    """The kernel as it is, and one that refuses accepts that do not wait."""
-    if request.param == "an older kernel":
-        monkeypatch.setattr(listener, "NOT_WAITING", UNKNOWN_FLAG)
+def kernel(request):
+    """The kernel as it is, and one that refuses accepts that do not wait, as those before 6.10 do."""
+    return OlderKernel(["IORING_ACCEPT_DONTWAIT"]) if request.param == "an older kernel" else None
 
 
 @pytest.fixture(params=[{}, {"fixed_files": 0}, {"submission_entries": 4}], ids=["default", "no table", "tiny queue"])
 def loop(new_loop, kernel, request):
-    return new_loop(lambda: netloop.EventLoop(**request.param))
+    return new_loop(lambda: netloop.EventLoop(**request.param, _faults=kernel))
 
 
 @contextlib.contextmanager

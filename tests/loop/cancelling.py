@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .helpers import Recorder
+from .patience import stretched
 
 # Turns after which a call that still waits is cancelled no later: what it waits for takes time, not turns.
 MOST_TURNS = 20
 
 # Seconds for what is not done in a turn: the kernel closing a file, a child ending, a peer noticing.
-PATIENCE = 3.0
+PATIENCE = stretched(3.0)
 
 # Seconds after the first call: what is still there then stays.
 SETTLING = 0.3

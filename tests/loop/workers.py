@@ -19,7 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-SECONDS = 20.0
+from loop.patience import stretched
+
+SECONDS = stretched(20.0)
 
 
 class Answer(asyncio.Protocol):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
+import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
+import netloop.core.probe
 import netloop.tools.doctor
+from netloop.core.ring import OlderKernel
 from netloop.setup.surroundings import Surroundings
 from netloop.tools.doctor import Report, examine, main, show
 from netloop.tools.doctor.catalogue import CATALOGUE
+from netloop.tools.doctor.trial import TrialError, try_loop
+
+NO_SQARRAY = 1 << 16
 
 
 def full_probe() -> dict[str, dict[str, bool]]:
@@ -72,13 +80,99 @@ def test_an_optional_feature_of_a_later_kernel(tmp_path: Path) -> None:
     assert "upgrade" in missing.todo
 
 
+def test_what_is_missing_is_told_with_its_cost(tmp_path: Path) -> None:
+    probe = full_probe()
+    probe["operations"] |= {"FIXED_FD_INSTALL": False, "WAITID": False}
+    probe["trials"]["SOCKET_URING_OP_GETSOCKNAME"] = False
+    text = shown(examined(probe, surroundings=kernel(tmp_path, "6.1.0-18-amd64")), plain=True)
+    told = text.partition("what that costs:")[2]
+    assert "IORING_OP_FIXED_FD_INSTALL (Linux 6.8): each connection takes a descriptor and about 0.5 KiB more" in told
+    assert "SOCKET_URING_OP_GETSOCKNAME (Linux 6.19): on a server on all addresses" in told
+    assert "nothing: IORING_OP_WAITID (Linux 6.7)" in told
+    assert "what that costs" not in shown(examined(), plain=True)
+
+
+def test_the_probe_and_the_loop_on_a_kernel_with_less() -> None:
+    """Each feature is tried on its own, and the loop does without all of them."""
+    lacking = ["IORING_ACCEPT_DONTWAIT", "SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME"]
+    here = netloop.core.probe.probe()
+    for name in lacking:
+        assert netloop.core.probe.probe(OlderKernel([name]))["trials"] == {**here["trials"], name: False}
+    older = netloop.core.probe.probe(OlderKernel([], unknown_flags=NO_SQARRAY))
+    assert older["setup_flags"] == {**here["setup_flags"], "NO_SQARRAY": False}
+    try_loop(lambda: netloop.EventLoop(_faults=OlderKernel([*lacking, "FIXED_FD_INSTALL"], unknown_flags=NO_SQARRAY)))
+
+
+class Failing(netloop.EventLoop):
+    """A loop whose servers cannot be made, for a reason of the system's."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(errno.EADDRNOTAVAIL, "no such address")
+
+
+class Deaf(netloop.EventLoop):
+    """A loop that never accepts, and complains of it again and again."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        for _ in range(2):
+            self.call_exception_handler({"message": "accept failed", "exception": OSError(errno.EINVAL, "no")})
+        sock = socket.create_server(("127.0.0.1", 0))
+        return await super().create_server(args[0], sock=sock, start_serving=False)
+
+
+class Complaining(netloop.EventLoop):
+    """A loop that does what it should, and complains all the same."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        self.call_exception_handler({"message": "something is odd"})
+        return await super().create_server(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        (Failing, r"listening on 127.0.0.1: \[Errno 99\] no such address"),
+        (Deaf, r"a connection: no end after 0.2 s; accept failed: OSError\(22, 'no'\)$"),
+        (Complaining, "a server: the loop has complained; something is odd"),
+    ],
+)
+def test_a_loop_that_runs_and_does_not_serve(factory: type[netloop.EventLoop], told: str) -> None:
+    with pytest.raises(TrialError, match=told):
+        try_loop(factory, seconds=0.2)
+
+
+def test_a_loop_that_never_returns() -> None:
+    released = threading.Event()
+
+    class Stuck(netloop.EventLoop):
+        def run_until_complete(self, future: Any) -> Any:
+            released.wait()
+            return super().run_until_complete(future)
+
+    with pytest.raises(TrialError, match="the loop does not return"):
+        try_loop(Stuck, seconds=0.1)
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "netloop-doctor":
+            thread.join()
+
+
+def test_what_the_trial_has_found_is_the_reports_error() -> None:
+    def attempt() -> None:
+        raise TrialError("accepting a connection: no end after 5 s")
+
+    report = examine(probe=full_probe, attempt=attempt, oracle=lambda: ("an oracle", {}))
+    assert report.error == "accepting a connection: no end after 5 s"
+    assert "The loop cannot run here. accepting" in shown(report, plain=True)
+
+
 def test_an_optional_feature_that_this_kernel_should_have(tmp_path: Path) -> None:
     probe = full_probe()
     probe["operations"]["FIXED_FD_INSTALL"] = False
     report = examined(probe, surroundings=kernel(tmp_path, "6.18.0"))
     (missing,) = (finding for finding in report.findings if not finding.found)
     assert "built without it or a policy blocks it" in missing.why
-    assert "connections are descriptors" in missing.todo
+    assert "each connection takes a descriptor" in missing.todo
 
 
 @pytest.mark.parametrize(
@@ -184,7 +278,7 @@ def test_exit_status(
         assert (error or "The loop runs here.") in printed
 
 
-def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_machine() -> None:
     """The real probe, the real loop, and the liburing bindings where they are installed: all agree."""
     report = examine()
     assert report.runs, report.error

@@ -14,6 +14,7 @@ from netloop.tools.table import show_table
 __all__ = ["show"]
 
 _HEADS: Final = ("feature", "state", "since", "used for", "why, what to do")
+_RUNS: Final = "The loop runs here. A connection on 127.0.0.1 was accepted, sent data and got it back, and was closed."
 _STYLES: Final = {"found": "green", "missing": "yellow", "MISSING": "bold red"}
 
 
@@ -36,7 +37,9 @@ def show(report: Report, *, stream: TextIO | None = None, plain: bool | None = N
     print(f"\nSecond opinion: {report.second_opinion}", file=stream)
     for line in _disputes(report.findings):
         print(line, file=stream)
-    print("The loop runs here." if report.runs else f"The loop cannot run here. {report.error}", file=stream)
+    for line in _costs(report.findings):
+        print(line, file=stream)
+    print(f"\n{_RUNS}" if report.runs else f"\nThe loop cannot run here. {report.error}", file=stream)
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
@@ -48,6 +51,24 @@ def _state(finding: Finding) -> str:
     if finding.found:
         return "found"
     return "MISSING" if finding.required else "missing"
+
+
+def _costs(findings: Sequence[Finding]) -> list[str]:
+    """What is missing, in words: first what costs something, then what does not."""
+    missing = [finding for finding in findings if not finding.found]
+    if not missing:
+        return []
+    lines = ["\nWhat is missing here, and what that costs:"]
+    lines += [f"- {_told(finding)}: {finding.cost}" for finding in missing if finding.cost]
+    free = [_told(finding) for finding in missing if not finding.cost]
+    if free:
+        lines.append(f"- nothing: {', '.join(free)}")
+    return lines
+
+
+def _told(finding: Finding) -> str:
+    since = f" (Linux {finding.since})" if finding.since else ""
+    return finding.full_name + since
 
 
 def _disputes(findings: Sequence[Finding]) -> list[str]:

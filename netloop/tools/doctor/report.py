@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import platform
 import re
@@ -14,10 +13,11 @@ import netloop
 from netloop.setup.loops import load_event_loop
 from netloop.setup.surroundings import Surroundings
 from netloop.setup.unavailable import Unavailable, explain
-from netloop.tools.doctor.catalogue import CATALOGUE, TITLES, Feature
+from netloop.tools.doctor.catalogue import CATALOGUE, PREFIXES, TITLES, Feature
 from netloop.tools.doctor.limits import Limit, read_limits
+from netloop.tools.doctor.trial import TrialError, try_loop
 
-__all__ = ["Finding", "Probe", "Report", "examine", "second_opinion", "try_loop"]
+__all__ = ["Finding", "Probe", "Report", "examine", "second_opinion"]
 
 Probe = Mapping[str, Mapping[str, bool]]
 """Groups of features (the keys of the catalogue), each a mapping from name to whether the kernel offers it."""
@@ -37,7 +37,8 @@ class Finding:
         since: the first Linux release that has it.
         purpose: what netloop uses it for.
         why: the likely reason that it is missing; empty when found.
-        todo: what to do about it, and what netloop does without it; empty when found.
+        todo: what to do about it, and what its absence costs; empty when found.
+        cost: what its absence costs a program; empty when found, or when that is nothing.
         second_opinion: what the liburing bindings say, or None when they were not asked.
     """
 
@@ -49,7 +50,13 @@ class Finding:
     purpose: str
     why: str
     todo: str
+    cost: str
     second_opinion: bool | None
+
+    @property
+    def full_name(self) -> str:
+        """The kernel's name for it."""
+        return PREFIXES.get(self.group, "") + self.name
 
     @property
     def disputed(self) -> bool:
@@ -98,7 +105,7 @@ def examine(
 
     Args:
         probe: returns what the kernel offers, or raises OSError; the ring's own probe unless given.
-        attempt: runs a loop, or raises; :func:`try_loop` unless given.
+        attempt: runs a loop, or raises; :func:`netloop.tools.doctor.trial.try_loop` unless given.
         oracle: the second opinion; :func:`second_opinion` unless given.
         surroundings: where /proc is read.
     """
@@ -111,19 +118,6 @@ def examine(
     if error is None:
         _, error = _ask(lambda: (attempt or try_loop)() or {}, around)
     return Report(around.release, platform.python_version(), read_limits(around), findings, error, opinion)
-
-
-def try_loop() -> None:
-    """Make a netloop loop without a fallback, run a moment on it, close it.
-
-    Raises:
-        OSError, ImportError: the loop cannot run.
-    """
-    loop = load_event_loop()()
-    try:
-        loop.run_until_complete(asyncio.sleep(0.001))
-    finally:
-        loop.close()
 
 
 def second_opinion() -> tuple[str, Mapping[str, bool]]:
@@ -153,8 +147,8 @@ def _ask(question: Callable[[], Probe], around: Surroundings) -> tuple[Probe, st
         return {}, str(refused.strerror)
     except OSError as refused:
         return {}, str(explain(refused.errno or 0, surroundings=around).strerror)
-    except ImportError as missing:
-        return {}, str(missing)
+    except (ImportError, TrialError) as failed:
+        return {}, str(failed)
 
 
 def _findings(offered: Probe, operations: Mapping[str, bool], around: Surroundings) -> list[Finding]:
@@ -176,6 +170,7 @@ def _findings(offered: Probe, operations: Mapping[str, bool], around: Surroundin
                     purpose=feature.purpose,
                     why=why,
                     todo=todo,
+                    cost="" if present else feature.cost,
                     second_opinion=opinion,
                 )
             )

@@ -1,0 +1,1 @@
+"""The tests on other kernels than this machine's, each booted in a virtual machine; see run.py."""
