@@ -55,10 +55,14 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
     """Import the compiled modules and return the loop's class.
 
     Raises:
-        ImportError: this is not Linux, or a free-threaded Python, or netloop's compiled modules are missing.
+        ImportError: this is not Linux, not CPython or a free-threaded one, or netloop's compiled modules are missing.
     """
     if sys.platform != "linux":
         raise ImportError(f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}")
+    if sys.implementation.name != "cpython":
+        raise ImportError(
+            f"netloop needs CPython, whose C interface its modules are written for; this is {sys.implementation.name}"
+        )
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise ImportError(
             "netloop does not run on a free-threaded Python: its compiled modules have not been audited for running "

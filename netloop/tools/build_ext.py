@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 from Cython.Compiler.Main import CompilationOptions
 from Cython.Compiler.Main import compile as compile_cython
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError
+from setuptools.errors import CompileError, PlatformError
 
 __all__ = ["BuildExt"]
 
@@ -22,6 +23,8 @@ _WITHOUT_SYMBOLS = (["-g0"], ["-Wl,--strip-all"])
 # Nothing here can be pickled: what a ring or a connection is cannot be taken elsewhere. Without the functions that
 # Cython writes for it all the same, a module takes a sixth less time.
 _DIRECTIVES = {"auto_pickle": False}
+# Commands of setuptools that compile nothing.
+_FOR_ANY_SYSTEM = {"dist_info", "egg_info", "sdist"}
 
 
 class BuildExt(build_ext):
@@ -33,6 +36,12 @@ class BuildExt(build_ext):
     """
 
     def finalize_options(self) -> None:
+        """Complete the options of each module; refuse, in one sentence, where netloop cannot run.
+
+        Metadata and a source distribution ask for the options too, and are made on any system.
+        """
+        if (reason := _unsupported()) and not _FOR_ANY_SYSTEM.intersection(self.distribution.commands):
+            raise PlatformError(reason)
         super().finalize_options()
         shared = [*Path("cext").glob("*.h"), *Path("netloop").rglob("*.pxd"), Path("netloop/tools/build_ext.py")]
         compile_arguments, link_arguments = ([], []) if "-g" in os.environ.get("CFLAGS", "") else _WITHOUT_SYMBOLS
@@ -79,6 +88,18 @@ class BuildExt(build_ext):
         translated = copy.copy(ext)
         translated.sources = [str(written), *ext.sources[1:]]
         super().build_extension(translated)
+
+
+def _unsupported() -> str | None:
+    """Why netloop cannot be built here: one sentence, or None."""
+    if sys.platform != "linux":
+        return f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}"
+    if sys.implementation.name != "cpython":
+        this = sys.implementation.name
+        return f"netloop needs CPython, whose C interface its modules are written for; this is {this}"
+    if sys.version_info < (3, 11):  # noqa: UP036 - pip refuses it by pyproject.toml, other ways of building do not
+        return f"netloop needs Python 3.11 or later; this is Python {sys.version.split()[0]}"
+    return None
 
 
 def _shares(extensions: list[Extension], count: int) -> list[list[Extension]]:

@@ -60,6 +60,7 @@ cdef class StreamTransport(SocketTransport):
     cdef int send_now(self) except -1
     cdef int reap_send(self) except -1
     cdef int on_sent(self, int res) except -1
+    cdef int shut_down_at_rest(self) except -1
 
 
 cdef StreamTransport new_stream(LoopCore loop, nl_file file, object sock, object protocol, object context,

@@ -46,6 +46,9 @@ cdef extern from "<poll.h>":
         POLLIN
         POLLRDHUP
 
+cdef extern from "<sys/socket.h>":
+    int shutdown(int descriptor, int how)
+
 cdef enum:
     # What counts as large, and after how many large receives in a row a connection receives on its own.
     LARGE = 64 * 1024
@@ -161,6 +164,11 @@ cdef class StreamTransport(SocketTransport):
             self.on_readable(res)
         elif op == c.NL_READ:
             self.on_held_filled(res)
+        elif op == c.NL_SHUTDOWN:
+            # A worker of the kernel's does it, and a loop that stops may have cancelled it before that.
+            if res == -c.ECANCELED:
+                self.shutting_down = False
+                self.shut_down_at_rest()
         elif op == c.NL_CLOSE:
             # An error means that somebody else closed the file: closed it is.
             return self.step(c.NL_ON_FILE_CLOSED)
@@ -553,6 +561,25 @@ cdef class StreamTransport(SocketTransport):
             return
         self.write_ended = True
         self.step(c.NL_ON_WRITE_EOF)
+        if not self.ring.running:
+            self.shut_down_at_rest()
+
+    cdef int shut_down_at_rest(self) except -1:
+        """Shut the sending side down though the loop does not run, unless something is still to be sent before that.
+
+        Nobody knows when the loop will run again, and the peer may wait for the end.
+        """
+        if self.state != NL_HALF_CLOSED or self.shutting_down:
+            return 0
+        self.mark_dirty()
+        if self.sending or self.outbox.size:
+            return 0
+        if not self.file.flag:
+            self.shutting_down = True
+            shutdown(self.file.number, c.SHUT_WR)
+        elif self.ring.is_idle():
+            self.send_now()
+        return 0
 
     def can_write_eof(self):
         return True

@@ -57,6 +57,11 @@ class Program:
         )
 
     @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """What it has printed so far."""
         if self._ended is not None:

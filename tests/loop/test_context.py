@@ -138,6 +138,28 @@ async def test_a_servers_callbacks_run_in_the_context_of_create_server(loop):
     assert peer.seen == dict.fromkeys(calls, "serving")
 
 
+async def test_who_resumes_reading_leaves_its_context_out_of_the_callbacks(loop):
+    variable.set("serving")
+    async with serving(Seer) as (server, protocols):
+        _, client = await loop.create_connection(Recorder, *address_of(server))
+        peer = await first(protocols)
+
+        async def pause_and_resume():
+            peer.transport.pause_reading()
+            await turns()
+            variable.set("resuming")
+            peer.transport.resume_reading()
+
+        await asyncio.create_task(pause_and_resume())
+        client.transport.write(b"x")
+        await peer.until_received(1)
+        client.transport.close()
+        await peer.lost
+        await client.lost
+    calls = ("connection_made", "data_received", "eof_received", "connection_lost")
+    assert peer.seen == dict.fromkeys(calls, "serving")
+
+
 async def test_both_ends_of_tls_run_in_the_contexts_of_their_calls(loop):
     variable.set("serving")
     async with serving(Seer, ssl=server_context()) as (server, protocols):

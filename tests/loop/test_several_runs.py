@@ -1,4 +1,4 @@
-"""Pipes and datagram endpoints that last over several runs of a loop, all in one thread or each in another."""
+"""Transports that last over several runs of a loop, all in one thread or each in another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from .helpers import Datagrams, Events, Recorder, in_thread, pattern
+from .helpers import HOST, Datagrams, Events, Recorder, finish, in_thread, pattern, peer_of, socket_pair
 
 
 @pytest.fixture(params=["one thread", "another thread"])
@@ -47,6 +47,53 @@ def recorder(kind=Recorder):
         return made[0]
 
     return make, made
+
+
+@pytest.fixture(params=["client", "server"])
+def streams(request, loop, run_for_a_while):
+    """The protocols of fifty connections that one side has made, and their peers, which are plain sockets."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "client":
+            pairs = [stack.enter_context(socket_pair()) for _ in range(50)]
+            protocols = [run_for_a_while(loop.create_connection(Recorder, sock=near))[1] for near, _ in pairs]
+            yield protocols, [far for _, far in pairs]
+        else:
+            protocols = []
+            server = run_for_a_while(loop.create_server(recorder_in(protocols), HOST, 0))
+            peers = [stack.enter_context(peer_of(server)) for _ in range(50)]
+            while len(protocols) < len(peers):
+                run_for_a_while()
+            yield protocols, peers
+            server.close()
+        run_for_a_while(finish(*protocols))
+
+
+def recorder_in(protocols):
+    """A factory that appends what it makes to a list."""
+
+    def make():
+        protocols.append(Recorder())
+        return protocols[-1]
+
+    return make
+
+
+@pytest.mark.parametrize("when", ["as the loop stops", "when it has stopped"])
+def test_the_end_of_writing_is_told_by_a_loop_that_stops(loop, run_for_a_while, streams, when):
+    """The peers hear of it, though the loop does not run again."""
+    protocols, peers = streams
+
+    async def end():
+        for protocol in protocols:
+            protocol.transport.write_eof()
+
+    run_for_a_while(end() if when == "as the loop stops" else None)
+    if when == "when it has stopped":
+        for protocol in protocols:
+            protocol.transport.write_eof()
+    for peer in peers:
+        peer.settimeout(10)
+        assert peer.recv(1) == b""
 
 
 def test_writing_what_waits(loop, run_for_a_while, pipe):

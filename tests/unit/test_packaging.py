@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -50,6 +53,13 @@ async def main():
 
 netloop.run(main())
 """
+
+
+class Version(NamedTuple):
+    """Compares as sys.version_info does."""
+
+    major: int
+    minor: int
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,32 @@ def test_every_module_has_an_extension() -> None:
 def test_every_source_of_the_core_is_compiled_into_one_module() -> None:
     compiled = [source for extension in EXTENSIONS for source in extension["sources"] if source.startswith("cext/")]
     assert sorted(compiled) == sorted(files(ROOT / "cext", "*.c"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("sys.platform", "darwin", r"netloop needs Linux, because [^.]*; this is darwin"),
+        ("sys.implementation.name", "pypy", r"netloop needs CPython, whose [^.]*; this is pypy"),
+        ("sys.version_info", Version(3, 10), r"netloop needs Python 3\.11 or later; this is Python 3\.\d+\.\S+"),
+    ],
+)
+def test_where_it_cannot_run_only_building_is_refused(
+    place: str, value: object, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence; whoever lists dependencies or makes a source distribution may do so on any system."""
+    for name in ("setuptools", "Cython"):
+        pytest.importorskip(name, reason=f"what builds the modules needs {name}: pip install {name}")
+    build_ext = runpy.run_path(str(ROOT / "netloop" / "tools" / "build_ext.py"))["BuildExt"]
+    distribution = importlib.import_module("setuptools.dist").Distribution()
+    monkeypatch.setattr(place, value)
+    distribution.commands = ["bdist_wheel"]
+    with pytest.raises(importlib.import_module("setuptools.errors").PlatformError) as refused:
+        build_ext(distribution).finalize_options()
+    assert re.fullmatch(sentence, str(refused.value))
+    for command in ("dist_info", "egg_info", "sdist"):
+        distribution.commands = [command]
+        build_ext(distribution).finalize_options()
 
 
 def test_the_source_distribution_holds_what_a_build_needs(built: Built) -> None:

@@ -9,6 +9,7 @@ import errno
 import importlib
 import inspect
 import logging
+import re
 import subprocess
 import sys
 import sysconfig
@@ -135,6 +136,11 @@ print(*sorted(name for name in sys.modules if name.startswith("netloop.")))
         monkeypatch.setattr(sys, "platform", "darwin")
         with pytest.raises(ImportError, match=r"netloop needs Linux.*darwin"):
             load_event_loop()
+
+    def test_another_implementation_of_python_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.implementation, "name", "pypy")
+        with pytest.raises(ImportError, match=r"netloop needs CPython.*pypy"):
+            netloop.new_event_loop(fallback="asyncio")
 
     def test_unbuilt_sources_say_how_to_build_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "netloop.event_loop", None)
@@ -279,6 +285,42 @@ class TestRun:
 
         refused(errno.EPERM)
         assert netloop.run(main(), fallback="asyncio").startswith("asyncio")
+
+
+class TestDeprecation:
+    """Policies are deprecated from Python 3.14 on; whoever asks for none hears nothing of that."""
+
+    def warned(self, program: str) -> list[str]:
+        """The deprecations that a program is told of, each with the number of the line that is told."""
+        header = "import asyncio, warnings, netloop\nasync def main(): pass\n"
+        command = [sys.executable, "-W", "always", "-c", header + program]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return re.findall(r"<string>:(\d+): DeprecationWarning", child.stderr) if child.stderr else []
+
+    @pytest.mark.parametrize(
+        "program",
+        [
+            "netloop.run(main())",
+            "netloop.new_event_loop().close()",
+            "netloop.new_event_loop(fallback='asyncio').close()",
+            "with asyncio.Runner(loop_factory=netloop.new_event_loop) as runner: runner.run(main())",
+            "netloop.EventLoop().close()",
+            "netloop.EventLoopPolicy",
+            "import netloop.gunicorn",
+        ],
+    )
+    def test_is_not_told_to_who_sets_no_policy(self, program: str) -> None:
+        command = [sys.executable, "-W", "error", "-c", "import asyncio, netloop\nasync def main(): pass\n" + program]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        assert (child.returncode, child.stderr) == (0, "")
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="policies are not deprecated yet")
+    @pytest.mark.skipif(sys.version_info >= (3, 16), reason="asyncio has no policies any more")
+    @pytest.mark.parametrize(
+        "program", ["netloop.install()", "asyncio.set_event_loop_policy(netloop.EventLoopPolicy())"]
+    )
+    def test_is_told_once_to_who_sets_one(self, program: str) -> None:
+        assert self.warned(f"{program}\nasyncio.run(main())") == ["3"]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 16), reason="asyncio has no policies any more")
