@@ -153,13 +153,18 @@ class EventLoop(
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        self._remove_all_signal_handlers()
-        super().close()
-        self._listeners.clear()
-        self._close_ring()
-        self._close_watchers()
-        self._socket_calls.close()
-        self._forget_children()
+        held = self._hold()
+        try:
+            self._remove_all_signal_handlers()
+            super().close()
+            self._listeners.clear()
+            self._close_ring()
+            self._close_watchers()
+            self._socket_calls.close()
+            self._forget_children()
+        finally:
+            if held:
+                self._let_go()
 
     # Transports -------------------------------------------------------------------------------------------------
 

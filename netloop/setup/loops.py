@@ -8,7 +8,6 @@ import importlib
 import logging
 import os
 import sys
-import sysconfig
 from typing import Final, Literal, cast, get_args
 
 from netloop.setup.unavailable import Unavailable
@@ -55,14 +54,14 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
     """Import the compiled modules and return the loop's class.
 
     Raises:
-        ImportError: this is not Linux, or a free-threaded Python, or netloop's compiled modules are missing.
+        ImportError: this is not Linux, or a Python that netloop cannot run on, or its compiled modules are missing.
     """
     if sys.platform != "linux":
         raise ImportError(f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}")
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if sys.version_info < (3, 14) and not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise ImportError(
-            "netloop does not run on a free-threaded Python: its compiled modules have not been audited for running "
-            "without the global interpreter lock. Use the ordinary build of this Python version"
+            "netloop runs without the global interpreter lock from Python 3.14 on: before that, asyncio itself does not. "
+            "Use a later version, or have the lock with PYTHON_GIL=1"
         )
     try:
         module = importlib.import_module("netloop.event_loop")
