@@ -9,12 +9,12 @@ import os
 import resource
 import signal
 import socket
-import threading
 import weakref
 from typing import Any, TypeVarTuple
 
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
+from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
 from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
@@ -306,7 +306,7 @@ def _abandon_loops() -> None:
     owners = {loop._wakeup_fd().own: loop._wakeup_fd() for loop in inherited if not loop.is_closed()}
     for loop in inherited:
         loop._abandon()
-    if inherited and threading.current_thread() is threading.main_thread():
+    if inherited and hears_signals():
         current = signal.set_wakeup_fd(-1)
         while current in owners:
             current = owners.pop(current).owner_before()

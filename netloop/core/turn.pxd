@@ -12,7 +12,7 @@ cdef class LoopCore:
     cdef Timers timers
     cdef Inbox inbox
     cdef Wake wake
-    cdef bint in_main_thread
+    cdef bint hears_signals
     cdef readonly dict _signal_handlers
     cdef double spin
     # Is what is written sent at once, and not with the turn's other submissions?

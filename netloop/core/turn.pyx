@@ -5,7 +5,6 @@ The other half, `netloop.event_loop.EventLoop`, is Python and inherits from asyn
 connection or once per loop. Attributes with a leading underscore are those that asyncio's half reads and writes.
 """
 
-import threading
 from asyncio import Future, base_events
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -19,6 +18,7 @@ from netloop.core.ring cimport refuse_thread
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
 from netloop.core.threads cimport enter_thread, leave_thread
 from netloop.core.wake cimport SHORT_WAIT, Wake
+from netloop.core.wake import hears_signals
 
 
 cdef extern from "Python.h":
@@ -190,7 +190,7 @@ cdef class LoopCore:
         cdef int64_t limit
         cdef bint short = False
         try:
-            if self.in_main_thread:
+            if self.hears_signals:
                 short = not self.wake.wakeup_fd.begin_wait()
             if ring.ring.fd < 0:
                 ring.check_usable()  # a handler of a signal has forked, and this is the child
@@ -206,7 +206,7 @@ cdef class LoopCore:
             ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
         finally:
             self.inbox.end_wait()
-            if self.in_main_thread:
+            if self.hears_signals:
                 self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.has_ready())
         return 0
 
@@ -357,7 +357,7 @@ cdef class LoopCore:
         # With a ring that was replaced, the wake-up that was under way is gone too.
         self.inbox.note_read()
         self.wake.mark_dirty()
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.hears_signals = hears_signals()
 
     def _leave_thread(self):
         try:

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import threading
 import weakref
 
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -30,6 +31,9 @@ cdef extern from *:
     int nl_set_wakeup_fd(int descriptor) noexcept
 
 cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState
+    PyInterpreterState *PyInterpreterState_Get()
+    PyInterpreterState *PyInterpreterState_Main()
     int PyErr_CheckSignals() except -1
 
 cdef extern from "<unistd.h>" nogil:
@@ -40,6 +44,12 @@ cdef enum:
 
 # Each loop's by its descriptor.
 cdef object of_loops = weakref.WeakValueDictionary()
+
+
+def hears_signals():
+    """Is this the main thread of the main interpreter, which alone hears of signals and may set the descriptor?"""
+    return (threading.current_thread() is threading.main_thread()
+            and PyInterpreterState_Get() == PyInterpreterState_Main())
 
 
 cdef class Wake(Endpoint):
@@ -154,10 +164,8 @@ cdef class WakeupFd:
     def close(self):
         """The loop is closed, and the number of its descriptor may soon be somebody else's."""
         if of_loops.pop(self.own, None) is not None:
-            try:
+            if hears_signals():
                 self.release()
-            except ValueError:
-                pass  # not the main thread, whose it is then
             self.own = NOBODY
 
     # In the main thread, for a wait -----------------------------------------------------------------------------

@@ -54,7 +54,8 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
     """Import the compiled modules and return the loop's class.
 
     Raises:
-        ImportError: this is not Linux, or a Python that netloop cannot run on, or its compiled modules are missing.
+        ImportError: this is not Linux, or a Python or a second interpreter that netloop cannot run on, or its compiled
+            modules are missing.
     """
     if sys.platform != "linux":
         raise ImportError(f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}")
@@ -73,6 +74,14 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
             "`pip install .` in its source directory, and do not import it from the unbuilt sources",
             name=missing.name,
         ) from missing
+    except ImportError as refused:
+        why = str(refused).rstrip(".")
+        if "interpreter" not in why:
+            raise
+        raise ImportError(
+            "netloop runs in one interpreter of a process, the first that makes a loop, and in no isolated one "
+            f"({why}). Run its loops in that interpreter, in several threads if need be, or in processes"
+        ) from refused
     return cast("type[asyncio.BaseEventLoop]", module.EventLoop)
 
 
