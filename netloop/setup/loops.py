@@ -61,8 +61,8 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
         raise ImportError(f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}")
     if sys.version_info < (3, 14) and not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise ImportError(
-            "netloop runs without the global interpreter lock from Python 3.14 on: before that, asyncio itself does not. "
-            "Use a later version, or have the lock with PYTHON_GIL=1"
+            "netloop runs without the global interpreter lock from Python 3.14 on: before that, asyncio itself does "
+            "not. Use a later version, or have the lock with PYTHON_GIL=1"
         )
     try:
         module = importlib.import_module("netloop.event_loop")

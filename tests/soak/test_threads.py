@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from .crowd import Member, live_briefly, observe
 
 
