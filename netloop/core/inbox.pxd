@@ -13,13 +13,17 @@ cdef class Inbox:
     cdef bint closed
     # The writing end of the pipe that wakes the loop, -1 where there is none.
     cdef int write_fd
-    # Without the interpreter lock: what has arrived and not been taken in, and how much of it; the lock for all that.
+    # Without the interpreter lock: what has arrived while the loop ran and was not taken in, and is there any; the lock
+    # for all of this, and for the ready queue while the loop does not run.
     cdef nl_lock lock
+    cdef bint running
     cdef ReadyQueue arrived
     cdef ReadyQueue taken
     cdef bint waiting
 
     cdef int put(self, Handle handle, bint wakes) except -1
+    cdef int begin_run(self) noexcept
+    cdef int end_run(self) except -1
     cdef int take_in(self) except -1
     cdef Py_ssize_t count(self) noexcept
     cdef int wake(self) noexcept

@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What other threads hand over to a loop, and how it is woken for that.
 
-The interpreter lock makes the ready queue itself the inbox. Without that lock other threads have a queue of their own,
-under a lock that is held for a moment only and never while code of the application runs; the loop takes it in at the
-beginning of each turn, and before call_soon() adds something, so that everything is called in the order in which it was
-scheduled, as in asyncio.
+The interpreter lock makes the ready queue itself the inbox. Without that lock the ready queue is the running loop's
+thread's alone, and other threads have a queue of their own, under a lock that is held for a moment only and never while
+code of the application runs. The loop takes it in at the beginning of each turn, and before call_soon() adds something,
+so that everything is called in the order in which it was scheduled, as in asyncio. While the loop does not run, the
+lock stands before the ready queue itself.
 
 No wake-up is lost, because the loop says under that lock that it is about to sleep, and does not where something has
 arrived. Whoever comes later finds it said.
@@ -39,7 +40,9 @@ cdef class Inbox:
         nl_lock_take(&self.lock)
         try:
             closed = self.closed
-            if not closed:
+            if not self.running and not closed:
+                self.ready.push(handle)
+            elif not closed:
                 self.arrived.push(handle)
                 nl_store_int(&self.waiting, True)
                 if wakes and nl_load_int(&self.blocked) and not nl_load_int(&self.written):
@@ -74,6 +77,29 @@ cdef class Inbox:
         return count
 
     # For the loop's thread --------------------------------------------------------------------------------------
+
+    cdef int begin_run(self) noexcept:
+        """The ready queue is the calling thread's from now on."""
+        nl_lock_take(&self.lock)
+        self.running = True
+        nl_lock_give(&self.lock)
+        return 0
+
+    cdef int end_run(self) except -1:
+        """The loop has stopped: what comes goes to the ready queue, behind what has arrived by now."""
+        if not NL_FREE_THREADED:
+            return 0
+        nl_lock_take(&self.lock)
+        try:
+            self.running = False
+            while self.taken.count:
+                self.ready.push(<Handle>self.taken.pop())
+            while self.arrived.count:
+                self.ready.push(<Handle>self.arrived.pop())
+            nl_store_int(&self.waiting, False)
+        finally:
+            nl_lock_give(&self.lock)
+        return 0
 
     cdef int take_in(self) except -1:
         """Move what has arrived to the end of the ready queue."""

@@ -33,7 +33,6 @@ cdef class LoopCore:
     cdef Handle farewell
     cdef public uint64_t connections_accepted
 
-    cdef int schedule(self, Handle handle) except -1
     cdef int turn(self) except -1
     cdef int settle(self) except -1
     cdef int wait(self) except -1

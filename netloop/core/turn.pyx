@@ -38,6 +38,22 @@ cdef double monotonic() noexcept:
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
+cdef inline int schedule(LoopCore loop, Handle handle, bint wakes) except -1:
+    """Add to the ready queue, behind all that was scheduled before by any thread; wake the loop, where it may sleep.
+
+    A call_soon() of another thread is a mistake of the program's, which does to this loop what it does to asyncio's: the
+    callback is called, but a loop that sleeps is not woken for it.
+    """
+    if NL_FREE_THREADED:
+        if nl_load_thread(&loop.ring.running) != PyThread_get_thread_ident():
+            return loop.inbox.put(handle, wakes)
+        if nl_load_int(&loop.inbox.waiting):
+            loop.inbox.take_in()
+    elif wakes:
+        return loop.inbox.put(handle, True)
+    return loop.ready.push(handle)
+
+
 cdef class LoopCore:
     """call_soon and its kin, and the turn that runs what they schedule."""
 
@@ -83,27 +99,14 @@ cdef class LoopCore:
         """Call ``callback(*args)`` in the next turn; see asyncio.loop.call_soon."""
         self.check_call(callback, "call_soon", True)
         cdef Handle handle = new_handle(callback, args, self, context, self._debug)
-        self.schedule(handle)
+        schedule(self, handle, False)
         return handle
-
-    cdef int schedule(self, Handle handle) except -1:
-        """Add to the ready queue, behind all that was scheduled before by any thread."""
-        if NL_FREE_THREADED:
-            if self.ring.runs_elsewhere():
-                # A mistake of the caller's, which does to this loop what it does to asyncio's: it is not woken.
-                return self.inbox.put(handle, False)
-            if nl_load_int(&self.inbox.waiting):
-                self.inbox.take_in()
-        return self.ready.push(handle)
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """call_soon() from any thread, or from a signal handler. Only a loop that waits in the kernel is woken."""
         self.check_call(callback, "call_soon_threadsafe", False)
         cdef Handle handle = new_threadsafe_handle(callback, args, self, context, self._debug)
-        if NL_FREE_THREADED and nl_load_thread(&self.ring.running) == PyThread_get_thread_ident():
-            self.schedule(handle)
-        else:
-            self.inbox.put(handle, True)
+        schedule(self, handle, True)
         return handle
 
     def call_later(self, delay, callback, *args, context=None):
@@ -354,6 +357,7 @@ cdef class LoopCore:
         except BaseException:
             self._let_go()
             raise
+        self.inbox.begin_run()
         # With a ring that was replaced, the wake-up that was under way is gone too.
         self.inbox.note_read()
         self.wake.mark_dirty()
@@ -366,6 +370,7 @@ cdef class LoopCore:
             try:
                 leave_thread(self.ring, self.wake)
             finally:
+                self.inbox.end_run()
                 self._let_go()
 
     def _wakeup_fd(self):
