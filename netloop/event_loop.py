@@ -9,12 +9,12 @@ import os
 import resource
 import signal
 import socket
-import threading
 import weakref
 from typing import Any, TypeVarTuple
 
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
+from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
 from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
@@ -153,13 +153,18 @@ class EventLoop(
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        self._remove_all_signal_handlers()
-        super().close()
-        self._listeners.clear()
-        self._close_ring()
-        self._close_watchers()
-        self._socket_calls.close()
-        self._forget_children()
+        held = self._hold()
+        try:
+            self._remove_all_signal_handlers()
+            super().close()
+            self._listeners.clear()
+            self._close_ring()
+            self._close_watchers()
+            self._socket_calls.close()
+            self._forget_children()
+        finally:
+            if held:
+                self._let_go()
 
     # Transports -------------------------------------------------------------------------------------------------
 
@@ -301,7 +306,7 @@ def _abandon_loops() -> None:
     owners = {loop._wakeup_fd().own: loop._wakeup_fd() for loop in inherited if not loop.is_closed()}
     for loop in inherited:
         loop._abandon()
-    if inherited and threading.current_thread() is threading.main_thread():
+    if inherited and hears_signals():
         current = signal.set_wakeup_fd(-1)
         while current in owners:
             current = owners.pop(current).owner_before()

@@ -5,6 +5,8 @@ from netloop.core.cext cimport (
     nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
+from netloop.core.free_threading cimport NL_FREE_THREADED, PyThread_get_thread_ident, nl_load_thread
+
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
 cdef enum:
     FLUSH_RESERVE = 4
@@ -46,6 +48,12 @@ cdef class Endpoint:
 
     cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
         return nl_token(self.slot, self.generation, op, lane)
+
+    cdef inline int check_thread(self) except -1:
+        """Without the interpreter lock, refuse what would race with the thread that runs the loop."""
+        if NL_FREE_THREADED and self.ring is not None and self.ring.runs_elsewhere():
+            return refuse_thread()
+        return 0
 
     cdef inline int mark_dirty(self) except -1:
         """Have on_flush called before the next enter."""
@@ -102,6 +110,7 @@ cdef class Ring:
     # The kernel's number of the thread that may submit, and how many times the loop has stopped in it.
     cdef unsigned long owner
     cdef unsigned stops
+    # The interpreter's number of the thread that runs the loop, 0 for none; other threads ask.
     cdef unsigned long running
     cdef bint enabled
     cdef bint abandoned
@@ -120,6 +129,11 @@ cdef class Ring:
     cdef uint64_t calls
     cdef dict late_calls
     cdef unsigned most_completions
+
+    cdef inline bint runs_elsewhere(self) noexcept:
+        """Does the loop run, and in another thread than the calling one?"""
+        cdef unsigned long running = nl_load_thread(&self.running)
+        return running != 0 and running != PyThread_get_thread_ident()
 
     cdef nl_sys *system(self) noexcept
     cdef int enable(self) except -1
@@ -159,4 +173,5 @@ cdef class Ring:
     cdef int keep_for_ever(self, list endpoints) except -1
 
 
+cdef int refuse_thread() except -1
 cdef uint64_t unawaited_token(unsigned op) noexcept

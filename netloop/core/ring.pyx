@@ -19,9 +19,10 @@ from posix.time cimport timespec, nanosleep
 from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
-
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident()
+from netloop.core.free_threading cimport (
+    NL_FREE_THREADED, PyThread_get_thread_ident, nl_glance, nl_glance64, nl_load_thread, nl_load_unsigned,
+    nl_store_unsigned,
+)
 
 cdef enum:
     FILES_MARGIN = 8
@@ -38,7 +39,7 @@ cdef double BURST_SECONDS = 5.0
 # How long closing waits for the kernel to let go of all memory.
 cdef double CLOSE_SECONDS = 1.0
 
-# Set-up flags that this kernel was found to accept; asked once per process.
+# Set-up flags that this kernel was found to accept; asked once per process, or by several threads at the same time.
 cdef unsigned accepted_flags = 0
 
 # What the kernel may still write to although its ring is closed.
@@ -116,6 +117,11 @@ cdef class OlderKernel(FaultPlan):
 
     cdef nl_sys *system(self) noexcept:
         return &self.older.sys
+
+
+cdef int refuse_thread() except -1:
+    raise RuntimeError("Non-thread-safe operation invoked on an event loop that runs in another thread: without the "
+                       "interpreter lock this is not possible; have it done there, with call_soon_threadsafe()")
 
 
 cdef uint64_t unawaited_token(unsigned op) noexcept:
@@ -244,7 +250,6 @@ cdef class Ring:
 
     def __cinit__(self, *, unsigned submission_entries, unsigned completion_entries, unsigned buffer_count,
                   unsigned buffer_count_max, size_t buffer_size, unsigned fixed_files, FaultPlan faults=None):
-        global accepted_flags
         self.ring.fd = -1
         c.nl_slots_init(&self.slots)
         self.endpoints = []
@@ -262,11 +267,11 @@ cdef class Ring:
         c.nl_sys_real(&self.sys)
         cdef bint older = isinstance(faults, OlderKernel)
         cdef int error = c.nl_ring_setup(&self.ring, self.system(), self.submission_entries, self.completion_entries,
-                                         0 if older else accepted_flags)
+                                         0 if older else nl_load_unsigned(&accepted_flags))
         if error:
             raise OSError(-error, os.strerror(-error))
         if not older:
-            accepted_flags = self.ring.setup_flags
+            nl_store_unsigned(&accepted_flags, self.ring.setup_flags)
 
     def __dealloc__(self):
         c.nl_ring_close(&self.ring)
@@ -293,8 +298,9 @@ cdef class Ring:
         A running loop's thread is known by the interpreter's identifier, which costs nothing to ask for. Once a thread
         has ended, that identifier is given to another; the kernel's own, which takes a system call, is not.
         """
-        if self.running:
-            return self.running == PyThread_get_thread_ident()
+        cdef unsigned long running = nl_load_thread(&self.running)
+        if running:
+            return running == PyThread_get_thread_ident()
         return self.enabled and self.owner == <unsigned long>threading.get_native_id()
 
     cdef bint is_idle(self):
@@ -368,6 +374,8 @@ cdef class Ring:
 
     cdef int attach(self, Endpoint endpoint) except -1:
         self.check_usable()
+        if NL_FREE_THREADED and self.runs_elsewhere():
+            refuse_thread()
         cdef int slot = c.nl_slots_take(&self.slots)
         if slot < 0:
             raise OSError(-slot, "no slot for another endpoint: " + os.strerror(-slot))
@@ -743,16 +751,16 @@ cdef class Ring:
         cdef nl_buffers *streams = &self.streams.buffers
         cdef nl_buffers *datagrams = &self.datagrams.buffers
         return {
-            "enters": self.ring.counters.enters,
-            "submissions": self.ring.counters.submissions,
-            "completions": self.ring.counters.completions,
-            "stale_completions": self.stale,
-            "in_flight": self.in_flight,
-            "max_completions_per_turn": self.most_completions,
-            "buffers_total": streams.total + datagrams.total,
-            "buffers_in_use": streams.taken + datagrams.taken,
-            "buffers_high_water": streams.high_water + datagrams.high_water,
-            "buffers_exhausted": streams.exhausted + datagrams.exhausted,
-            "fixed_files_total": self.files.total,
-            "fixed_files_in_use": c.nl_files_used(&self.files),
+            "enters": nl_glance64(&self.ring.counters.enters),
+            "submissions": nl_glance64(&self.ring.counters.submissions),
+            "completions": nl_glance64(&self.ring.counters.completions),
+            "stale_completions": nl_glance64(&self.stale),
+            "in_flight": <int>nl_glance(&self.in_flight),
+            "max_completions_per_turn": nl_glance(&self.most_completions),
+            "buffers_total": nl_glance(&streams.total) + nl_glance(&datagrams.total),
+            "buffers_in_use": nl_glance(&streams.taken) + nl_glance(&datagrams.taken),
+            "buffers_high_water": nl_glance(&streams.high_water) + nl_glance(&datagrams.high_water),
+            "buffers_exhausted": nl_glance64(&streams.exhausted) + nl_glance64(&datagrams.exhausted),
+            "fixed_files_total": nl_glance(&self.files.total),
+            "fixed_files_in_use": max(<int>nl_glance(&self.files.total) - <int>nl_glance(&self.files.unused), 0),
         }

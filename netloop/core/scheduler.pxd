@@ -13,6 +13,7 @@ cdef class Handle:
     cdef readonly bint _cancelled
     cdef object __weakref__
 
+    cdef bint disarm(self) except -1
     cdef int run(self) except -1
     cdef int report(self, object callback, tuple args) except -1
 

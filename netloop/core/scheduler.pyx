@@ -10,6 +10,7 @@ cimport cython
 from cpython.ref cimport PyObject
 
 from netloop.core cimport cext as c
+from netloop.core.free_threading cimport NL_FREE_THREADED, nl_load_int, nl_store_int
 
 
 cdef extern from "Python.h":
@@ -70,12 +71,21 @@ cdef class Handle:
         """Keep the callback from being called. Cancelling twice, or after the call, does nothing."""
         if self._cancelled:
             return
-        self._cancelled = True
+        if NL_FREE_THREADED and self._loop._runs_elsewhere():
+            # The loop's thread may be calling it this moment, so it is forgotten by that thread.
+            nl_store_int(&self._cancelled, True)
+            return
+        self.disarm()
+
+    cdef bint disarm(self) except -1:
+        """Cancel, and forget the callback, which nobody else is calling."""
+        nl_store_int(&self._cancelled, True)
         if self._loop.get_debug():
             # Kept for messages about a handle that has forgotten its callback.
             self._repr = repr(self)
         self._callback = None
         self._args = None
+        return True
 
     def cancelled(self):
         """Was cancel() called?"""
@@ -122,12 +132,17 @@ cdef class ThreadSafeHandle(Handle):
     def cancel(self):
         """Keep the callback from being called; if another thread is calling it, wait for the end of that."""
         with self.lock:
-            Handle.cancel(self)
+            if not self._cancelled:
+                self.disarm()
 
     def cancelled(self):
         """Was cancel() called? Waits for the end of a call by another thread."""
         with self.lock:
             return self._cancelled
+
+    def __repr__(self):
+        with self.lock:
+            return Handle.__repr__(self)
 
 
 cdef inline int call(Handle handle) except -1:
@@ -160,11 +175,11 @@ cdef class TimerHandle(Handle):
         if self.timer.place != c.NL_TIMER_IDLE and self.timers is not None:
             c.nl_timers_remove(&self.timers.heap, &self.timer)
 
-    def cancel(self):
-        """Keep the callback from being called, and take it out of the timer heap at once."""
-        if not self._cancelled:
-            Handle.cancel(self)
-            self.timers.remove(self)
+    cdef bint disarm(self) except -1:
+        """A timer leaves the heap at once."""
+        Handle.disarm(self)
+        self.timers.remove(self)
+        return True
 
     def when(self):
         """When the callback is due, in seconds on the clock of loop.time()."""
@@ -286,7 +301,8 @@ cdef class ReadyQueue:
         while limit > 0 and self.count and not debug[0]:
             limit -= 1
             handle = self.pop()
-            if (<Handle>handle)._cancelled:
+            # Other threads cancel, too.
+            if nl_load_int(&(<Handle>handle)._cancelled):
                 continue
             if type(handle) is ThreadSafeHandle:
                 (<Handle>handle).run()

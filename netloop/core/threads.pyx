@@ -17,11 +17,9 @@ import threading
 import time
 
 from netloop.core cimport cext as c
+from netloop.core.free_threading cimport PyThread_get_thread_ident, nl_store_thread
 from netloop.core.ring cimport BufferGroup, Endpoint, Ring, unawaited_token
 
-
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident()
 
 # How long stopping waits for what is cancelled, in seconds. Only what blocks a worker of the kernel's takes long.
 cdef double PARK_SECONDS = 0.1
@@ -46,14 +44,14 @@ cdef int enter_thread(Ring ring, Endpoint wake) except -1:
     if not ring.enabled:
         ring.enable()
         ring.owner = me
-    ring.running = PyThread_get_thread_ident()
+    nl_store_thread(&ring.running, PyThread_get_thread_ident())
     return ring.register_descriptor(True)
 
 
 cdef int leave_thread(Ring ring, Endpoint wake) except -1:
     """The loop has stopped: undo what enter_thread() has registered with the calling thread, and park the rest."""
     if ring.abandoned or ring.ring.fd < 0:
-        ring.running = 0
+        nl_store_thread(&ring.running, 0)
         return 0
     try:
         ring.stops += 1
@@ -62,7 +60,7 @@ cdef int leave_thread(Ring ring, Endpoint wake) except -1:
     except OSError:
         pass  # the next turn's enter meets the error again
     finally:
-        ring.running = 0
+        nl_store_thread(&ring.running, 0)
         ring.register_descriptor(False)
     return 0
 

@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from netloop.core.inbox cimport Inbox
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.scheduler cimport Handle, ReadyQueue, Timers
 from netloop.core.wake cimport Wake
@@ -9,9 +10,9 @@ cdef class LoopCore:
     cdef Ring ring
     cdef ReadyQueue ready
     cdef Timers timers
+    cdef Inbox inbox
     cdef Wake wake
-    cdef bint blocked
-    cdef bint in_main_thread
+    cdef bint hears_signals
     cdef readonly dict _signal_handlers
     cdef double spin
     # Is what is written sent at once, and not with the turn's other submissions?
@@ -19,7 +20,10 @@ cdef class LoopCore:
     cdef readonly uint64_t turns
     cdef public bint _stopping
     cdef public bint _closed
-    cdef public object _thread_id
+    # The thread between the beginning and the end of run_forever(), as asyncio knows it, and the one that runs or closes
+    # the loop, as claimed before anything of it is touched; 0 for none. Other threads ask.
+    cdef unsigned long thread_id
+    cdef unsigned long holder
     cdef public bint _debug
     cdef public object _current_handle
     cdef public double _clock_resolution
@@ -39,6 +43,7 @@ cdef class LoopCore:
     cdef int run_ready(self, Py_ssize_t remaining) except -1
     cdef int run_handle(self, Handle handle) except -1
     cdef int run_timed(self, object handle) except -1
+    cdef bint has_ready(self) noexcept
     cdef int fire_timers(self) except -1
     cdef int check_call(self, object callback, str method, bint check_thread) except -1
 

@@ -5,15 +5,20 @@ The other half, `netloop.event_loop.EventLoop`, is Python and inherits from asyn
 connection or once per loop. Attributes with a leading underscore are those that asyncio's half reads and writes.
 """
 
-import threading
 from asyncio import Future, base_events
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from netloop.core cimport cext as c
+from netloop.core.free_threading cimport (
+    NL_FREE_THREADED, PyThread_get_thread_ident, nl_claim, nl_glance, nl_glance64, nl_load_int, nl_load_thread,
+    nl_store_thread,
+)
+from netloop.core.ring cimport refuse_thread
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
 from netloop.core.threads cimport enter_thread, leave_thread
 from netloop.core.wake cimport SHORT_WAIT, Wake
+from netloop.core.wake import hears_signals
 
 
 cdef extern from "Python.h":
@@ -33,12 +38,29 @@ cdef double monotonic() noexcept:
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
+cdef inline int schedule(LoopCore loop, Handle handle, bint wakes) except -1:
+    """Add to the ready queue, behind all that was scheduled before by any thread; wake the loop, where it may sleep.
+
+    A call_soon() of another thread is a mistake of the program's, which does to this loop what it does to asyncio's: the
+    callback is called, but a loop that sleeps is not woken for it.
+    """
+    if NL_FREE_THREADED:
+        if nl_load_thread(&loop.ring.running) != PyThread_get_thread_ident():
+            return loop.inbox.put(handle, wakes)
+        if nl_load_int(&loop.inbox.waiting):
+            loop.inbox.take_in()
+    elif wakes:
+        return loop.inbox.put(handle, True)
+    return loop.ready.push(handle)
+
+
 cdef class LoopCore:
     """call_soon and its kin, and the turn that runs what they schedule."""
 
     def __cinit__(self, *args, **options):
         self._closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
+        self.inbox = Inbox(self.ready)
         self.timers = Timers()
         self._signal_handlers = {}  # signal number: its handle, which is run as often as the signal comes
 
@@ -47,7 +69,7 @@ cdef class LoopCore:
         self.spin = spin
         self.eager_writes = eager_writes
         self.ring = Ring(**options)
-        self.wake = Wake(self, self.ring, self.ready, self._signal_handlers)
+        self.wake = Wake(self, self.ring, self.inbox, self.ready, self._signal_handlers)
         c.nl_heap_settle()
 
     # Scheduling -------------------------------------------------------------------------------------------------
@@ -77,19 +99,14 @@ cdef class LoopCore:
         """Call ``callback(*args)`` in the next turn; see asyncio.loop.call_soon."""
         self.check_call(callback, "call_soon", True)
         cdef Handle handle = new_handle(callback, args, self, context, self._debug)
-        self.ready.push(handle)
+        schedule(self, handle, False)
         return handle
 
     def call_soon_threadsafe(self, callback, *args, context=None):
-        """call_soon() from any thread, or from a signal handler.
-
-        The interpreter lock makes the ready queue itself the inbox; only a loop that waits in the kernel is woken.
-        """
+        """call_soon() from any thread, or from a signal handler. Only a loop that waits in the kernel is woken."""
         self.check_call(callback, "call_soon_threadsafe", False)
         cdef Handle handle = new_threadsafe_handle(callback, args, self, context, self._debug)
-        self.ready.push(handle)
-        if self.blocked and not self.wake.written:
-            self.wake.write()
+        schedule(self, handle, True)
         return handle
 
     def call_later(self, delay, callback, *args, context=None):
@@ -97,6 +114,8 @@ cdef class LoopCore:
         if delay is None:
             raise TypeError("delay must not be None")
         self.check_call(callback, "call_at", True)
+        if NL_FREE_THREADED and self.ring.runs_elsewhere():
+            refuse_thread()
         cdef double when
         if type(delay) is float:
             when = monotonic() + <double>delay
@@ -109,6 +128,8 @@ cdef class LoopCore:
         if when is None:
             raise TypeError("when cannot be None")
         self.check_call(callback, "call_at", True)
+        if NL_FREE_THREADED and self.ring.runs_elsewhere():
+            refuse_thread()
         return new_timer(<double>when, callback, args, self, context, self._debug, self.timers)
 
     # The turn ---------------------------------------------------------------------------------------------------
@@ -143,6 +164,8 @@ cdef class LoopCore:
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
         ring.flush()
+        if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
+            self.inbox.take_in()
         limit = self.wait_limit()
         scheduled = self.ready.count
         if limit != 0:
@@ -170,7 +193,7 @@ cdef class LoopCore:
         cdef int64_t limit
         cdef bint short = False
         try:
-            if self.in_main_thread:
+            if self.hears_signals:
                 short = not self.wake.wakeup_fd.begin_wait()
             if ring.ring.fd < 0:
                 ring.check_usable()  # a handler of a signal has forked, and this is the child
@@ -181,12 +204,13 @@ cdef class LoopCore:
             short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
-            self.blocked = True
-            ring.enter(limit != 0, SHORT_WAIT if short else limit)
+            if not self.inbox.begin_wait():
+                limit = 0
+            ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
         finally:
-            self.blocked = False
-            if self.in_main_thread:
-                self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.ready.count)
+            self.inbox.end_wait()
+            if self.hears_signals:
+                self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.has_ready())
         return 0
 
     cdef int64_t shrink_when_due(self, int64_t limit) except? -2:
@@ -204,10 +228,14 @@ cdef class LoopCore:
         cdef double end = monotonic() + seconds
         while True:
             self.ring.enter(0, 0)
-            if c.nl_ring_ready(&self.ring.ring) or self.ready.count:
+            if c.nl_ring_ready(&self.ring.ring) or self.has_ready():
                 return True
             if monotonic() >= end:
                 return False
+
+    cdef bint has_ready(self) noexcept:
+        """Has this thread or another one scheduled something?"""
+        return self.ready.count != 0 or (NL_FREE_THREADED and nl_load_int(&self.inbox.waiting))
 
     cdef int schedule_farewell(self, Endpoint endpoint) except -1:
         """Have on_farewell() called in the next turn, at the place in the ready queue that call_soon() would give it.
@@ -294,18 +322,56 @@ cdef class LoopCore:
 
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
+    @property
+    def _thread_id(self):
+        cdef unsigned long thread_id = nl_load_thread(&self.thread_id)
+        return thread_id if thread_id else None
+
+    @_thread_id.setter
+    def _thread_id(self, thread_id):
+        nl_store_thread(&self.thread_id, 0 if thread_id is None else thread_id)
+
+    def _runs_elsewhere(self):
+        """Does the loop run, and in another thread than the calling one?"""
+        return self.ring is not None and self.ring.runs_elsewhere()
+
+    def _hold(self):
+        """Have the loop for this thread alone, to run or to close it; says whether the caller is to give it back.
+
+        Raises RuntimeError if another thread has it.
+        """
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if nl_claim(&self.holder, me):
+            return True
+        if nl_load_thread(&self.holder) != me:
+            raise RuntimeError("This event loop is already running, or is being closed, in another thread")
+        return False
+
+    def _let_go(self):
+        nl_store_thread(&self.holder, 0)
+
     def _enter_thread(self):
-        enter_thread(self.ring, self.wake)
+        self._hold()
+        try:
+            enter_thread(self.ring, self.wake)
+        except BaseException:
+            self._let_go()
+            raise
+        self.inbox.begin_run()
         # With a ring that was replaced, the wake-up that was under way is gone too.
-        self.wake.written = False
+        self.inbox.note_read()
         self.wake.mark_dirty()
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.hears_signals = hears_signals()
 
     def _leave_thread(self):
         try:
             self.wake.collect()
         finally:
-            leave_thread(self.ring, self.wake)
+            try:
+                leave_thread(self.ring, self.wake)
+            finally:
+                self.inbox.end_run()
+                self._let_go()
 
     def _wakeup_fd(self):
         """The process's wake-up descriptor, as far as this loop has it."""
@@ -327,12 +393,14 @@ cdef class LoopCore:
 
     def _abandon(self):
         """After fork, in the child: give up the parent's ring."""
+        self.inbox.after_fork()
         if self.ring is not None:
             self.ring.after_fork(True)
             self.ring.abandon()
 
     def _close_ring(self):
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""
+        self.inbox.close()
         self.ready.clear()
         self.timers.clear()
         self.farewell = self.farewells = None
@@ -344,10 +412,11 @@ cdef class LoopCore:
     def _counters(self):
         """The numbers of loop.statistics()."""
         counters = self.ring.counters()
-        counters["in_flight"] -= self.wake.in_flight
+        counters["in_flight"] -= <int>nl_glance(&self.wake.in_flight)
         counters.update(
-            turns=self.turns, wakeups=self.wake.wakeups, ready=self.ready.count, timers=len(self.timers),
-            connections=self.connections, connections_accepted=self.connections_accepted,
+            turns=nl_glance64(&self.turns), wakeups=nl_glance64(&self.wake.wakeups),
+            ready=nl_glance64(&self.ready.count) + self.inbox.count(), timers=nl_glance64(&self.timers.heap.count),
+            connections=nl_glance64(&self.connections), connections_accepted=nl_glance64(&self.connections_accepted),
         )
         return counters
 

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 from posix.types cimport dev_t, ino_t
 
+from netloop.core.inbox cimport Inbox
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.scheduler cimport ReadyQueue
 
@@ -16,12 +17,11 @@ cdef class Wake(Endpoint):
     cdef WakeupFd wakeup_fd
     cdef int read_fd
     cdef int write_fd
-    cdef bint written
+    cdef Inbox inbox
     cdef uint64_t wakeups
     cdef unsigned char bytes[256]
 
     cdef close(self)
-    cdef int write(self) noexcept
     cdef int handle_signals(self, bytes numbers) except -1
     cdef int collect(self) except -1
 

@@ -2,12 +2,15 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from netloop.core.inbox import Inbox
 from netloop.core.ring import Endpoint, Ring
 from netloop.core.scheduler import Handle, ReadyQueue
 
+def hears_signals() -> bool: ...
+
 @disjoint_base
 class Wake(Endpoint):
-    def __init__(self, loop: Any, ring: Ring, ready: ReadyQueue, handlers: dict[int, Handle]) -> None: ...
+    def __init__(self, loop: Any, ring: Ring, inbox: Inbox, ready: ReadyQueue, handlers: dict[int, Handle]) -> None: ...
 
 @disjoint_base
 class WakeupFd:

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import threading
 import weakref
 
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -30,6 +31,9 @@ cdef extern from *:
     int nl_set_wakeup_fd(int descriptor) noexcept
 
 cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState
+    PyInterpreterState *PyInterpreterState_Get()
+    PyInterpreterState *PyInterpreterState_Main()
     int PyErr_CheckSignals() except -1
 
 cdef extern from "<unistd.h>" nogil:
@@ -40,6 +44,12 @@ cdef enum:
 
 # Each loop's by its descriptor.
 cdef object of_loops = weakref.WeakValueDictionary()
+
+
+def hears_signals():
+    """Is this the main thread of the main interpreter, which alone hears of signals and may set the descriptor?"""
+    return (threading.current_thread() is threading.main_thread()
+            and PyInterpreterState_Get() == PyInterpreterState_Main())
 
 
 cdef class Wake(Endpoint):
@@ -53,7 +63,7 @@ cdef class Wake(Endpoint):
     def __cinit__(self):
         self.read_fd = self.write_fd = -1
 
-    def __init__(self, object loop, Ring ring, ReadyQueue ready, dict handlers):
+    def __init__(self, object loop, Ring ring, Inbox inbox, ReadyQueue ready, dict handlers):
         cdef int ends[2]
         if pipe2(ends, O_CLOEXEC):
             raise OSError(errno, "cannot make the pipe that wakes the loop: " + os.strerror(errno))
@@ -61,7 +71,8 @@ cdef class Wake(Endpoint):
         # Only the writing end: a read on a non-blocking descriptor fails with EAGAIN instead of waiting in the ring.
         fcntl(self.write_fd, F_SETFL, fcntl(self.write_fd, F_GETFL, 0) | O_NONBLOCK)
         self.wakeup_fd = WakeupFd(self.write_fd)
-        self.loop, self.ready, self.handlers = loop, ready, handlers
+        self.loop, self.inbox, self.ready, self.handlers = loop, inbox, ready, handlers
+        inbox.open(self.write_fd)
         ring.attach(self)
         self.mark_dirty()
 
@@ -73,11 +84,6 @@ cdef class Wake(Endpoint):
             close_descriptor(self.read_fd)
             close_descriptor(self.write_fd)
             self.read_fd = self.write_fd = -1
-
-    cdef int write(self) noexcept:
-        """Wake the loop. A pipe that is full has woken it already."""
-        self.written = True
-        return write_descriptor(self.write_fd, b"\0", 1)
 
     cdef int on_flush(self) except -1:
         if not self.in_flight:
@@ -92,7 +98,7 @@ cdef class Wake(Endpoint):
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
-        self.written = False
+        self.inbox.note_read()
         self.wakeups += 1
         if res > 0:
             self.handle_signals(self.bytes[:res])
@@ -158,10 +164,8 @@ cdef class WakeupFd:
     def close(self):
         """The loop is closed, and the number of its descriptor may soon be somebody else's."""
         if of_loops.pop(self.own, None) is not None:
-            try:
+            if hears_signals():
                 self.release()
-            except ValueError:
-                pass  # not the main thread, whose it is then
             self.own = NOBODY
 
     # In the main thread, for a wait -----------------------------------------------------------------------------
@@ -200,8 +204,11 @@ cdef class WakeupFd:
             previous, self.lender = self.lender, self.own
         # As with asyncio, of several loops the last one to be given a handler has it. They must not tell each other:
         # what one passed on would come back.
-        while previous != self.own and previous in of_loops:
-            previous = (<WakeupFd>of_loops[previous]).displaced_owner()
+        # Another thread may close its loop meanwhile, so each is asked for once.
+        other = of_loops.get(previous)
+        while previous != self.own and other is not None:
+            previous = (<WakeupFd>other).displaced_owner()
+            other = of_loops.get(previous)
         if previous != self.own:
             self.remember(previous)
 

@@ -258,6 +258,7 @@ cdef class Operation(Endpoint):
 
     def cancel(self, msg=None):
         """End the wait; says whether there was one."""
+        self.check_thread()
         if self.state != WAITING:
             if self.state == DONE and not self.taken:
                 self.set_aside()

@@ -46,9 +46,10 @@ cdef class WatchSet(Endpoint):
     cdef Watch register(self, object file, int fd, uint32_t events)
     cdef int control(self, int operation, Watch watch, uint32_t events) noexcept
     cdef int forget(self, Watch watch) except -1
-    cdef int arm(self) except -1
+    cdef int ask_for_flush(self) except -1
     cdef bint is_scheduled(self) except -1
     cdef list fetch(self)
+    cdef list fetch_alone(self)
     cdef bint unregister(self, int fd) except -1
     cdef int renew(self) except -1
     cdef int report(self, str message, int error) except -1

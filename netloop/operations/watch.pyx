@@ -16,11 +16,13 @@ number is still that file's (fstat) would cost as much as the last, and leave th
 
 import os
 
+cimport cython
 from libc.errno cimport EEXIST, ENOSPC, EPERM, errno as last_error
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
+from netloop.core.free_threading cimport NL_FREE_THREADED
 from netloop.core.scheduler cimport Handle, new_handle
 
 
@@ -103,28 +105,31 @@ cdef class WatchSet(Endpoint):
 
     def add(self, file, int fd, bint reading, callback, args):
         """Call back whenever the descriptor can be read, or written; takes the place of an earlier callback."""
-        if self.loop is None:
-            raise RuntimeError("Event loop is closed")
-        cdef Handle handle = new_handle(callback, args, self.loop, None, self.loop._debug)
-        self.prepare()
-        self.register(file, fd, EPOLLIN if reading else EPOLLOUT).replace(reading, handle)
-        self.arm()
+        cdef Handle handle
+        with cython.critical_section(self):
+            self.prepare()
+            handle = new_handle(callback, args, self.loop, None, self.loop._debug)
+            self.register(file, fd, EPOLLIN if reading else EPOLLOUT).replace(reading, handle)
+            if not self.in_flight:
+                self.ask_for_flush()
 
     def remove(self, file, int fd, bint reading):
         """Call back no more; says whether there was a callback. The number is -1 if the file was closed."""
-        cdef Watch watch = self.find(file, fd)
-        if watch is None:
-            if fd < 0:
-                raise ValueError(f"Invalid file descriptor: {fd}")
-            return False
-        if watch.replace(reading, None) is None:
-            return False
-        # Errors say that the file was closed before, and is registered no more.
-        if watch.wanted():
-            self.control(EPOLL_CTL_MOD, watch, watch.wanted())
-        else:
-            self.control(EPOLL_CTL_DEL, watch, 0)
-            self.forget(watch)
+        cdef Watch watch
+        with cython.critical_section(self):
+            watch = self.find(file, fd)
+            if watch is None:
+                if fd < 0:
+                    raise ValueError(f"Invalid file descriptor: {fd}")
+                return False
+            if watch.replace(reading, None) is None:
+                return False
+            # Errors say that the file was closed before, and is registered no more.
+            if watch.wanted():
+                self.control(EPOLL_CTL_MOD, watch, watch.wanted())
+            else:
+                self.control(EPOLL_CTL_DEL, watch, 0)
+                self.forget(watch)
         return True
 
     cdef Watch find(self, object file, int fd):
@@ -163,17 +168,16 @@ cdef class WatchSet(Endpoint):
         watch.replace(False, None)
         del self.watches[watch.fd]
         if not self.watches and self.in_flight:
-            self.mark_dirty()
+            self.ask_for_flush()
         return 0
 
     # The epoll instance ---------------------------------------------------------------------------------------------
 
     cdef int prepare(self) except -1:
-        """Have an epoll instance. Raises RuntimeError in a forked child."""
-        if self.attached:
-            self.ring.check_usable()
-        else:
-            self.loop.ring.attach(self)
+        """Have an epoll instance. Raises RuntimeError if the loop is closed, and in a forked child."""
+        if self.loop is None:
+            raise RuntimeError("Event loop is closed")
+        self.loop.ring.check_usable()
         if self.epoll < 0:
             self.epoll = epoll_create1(EPOLL_CLOEXEC)
             if self.epoll < 0:
@@ -231,21 +235,29 @@ cdef class WatchSet(Endpoint):
 
     def close(self):
         """The loop is closed: nothing is watched any more."""
-        self.watches.clear()
-        if self.epoll >= 0:
-            close_descriptor(self.epoll)
-            self.epoll = -1
-        self.loop = None
+        with cython.critical_section(self):
+            self.watches.clear()
+            if self.epoll >= 0:
+                close_descriptor(self.epoll)
+                self.epoll = -1
+            self.loop = None
 
     # The ring's side ------------------------------------------------------------------------------------------------
 
-    cdef int arm(self) except -1:
-        if not self.in_flight:
-            self.mark_dirty()
-            if self.ring.running and not self.ring.is_owner():
-                # Another thread adds a watcher, which works on asyncio's loop too.
-                self.loop.wake.write()
+    cdef int ask_for_flush(self) except -1:
+        """Have the poll armed or cancelled, as wanted. Another thread may add a watcher, as with asyncio's loop."""
+        cdef bint elsewhere = self.loop.ring.runs_elsewhere()
+        if NL_FREE_THREADED and elsewhere:
+            return self.loop.inbox.put(new_handle(self._flush_soon, (), self.loop, None, False), True)
+        self._flush_soon()
+        if elsewhere:
+            self.loop.inbox.wake()
         return 0
+
+    def _flush_soon(self):
+        if not self.attached:
+            self.loop.ring.attach(self)
+        self.mark_dirty()
 
     def rest(self):
         """The loop stops running: end the poll, so that the loop may run in another thread next."""
@@ -314,6 +326,11 @@ cdef class WatchSet(Endpoint):
 
     cdef list fetch(self):
         """The handles of what has happened, before any callback of these replaces or removes one; None on an error."""
+        with cython.critical_section(self):
+            return self.fetch_alone()
+
+    cdef list fetch_alone(self):
+        """fetch(), while no other thread adds or removes anything."""
         cdef list due = []
         cdef Watch watch
         cdef uint32_t events

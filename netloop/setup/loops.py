@@ -8,7 +8,6 @@ import importlib
 import logging
 import os
 import sys
-import sysconfig
 from typing import Final, Literal, cast, get_args
 
 from netloop.setup.unavailable import Unavailable
@@ -55,7 +54,8 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
     """Import the compiled modules and return the loop's class.
 
     Raises:
-        ImportError: this is not Linux, not CPython or a free-threaded one, or netloop's compiled modules are missing.
+        ImportError: this is not Linux, or a Python or a second interpreter that netloop cannot run on, or its compiled
+            modules are missing.
     """
     if sys.platform != "linux":
         raise ImportError(f"netloop needs Linux, because io_uring is part of its kernel; this is {sys.platform}")
@@ -63,10 +63,10 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
         raise ImportError(
             f"netloop needs CPython, whose C interface its modules are written for; this is {sys.implementation.name}"
         )
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if sys.version_info < (3, 14) and not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise ImportError(
-            "netloop does not run on a free-threaded Python: its compiled modules have not been audited for running "
-            "without the global interpreter lock. Use the ordinary build of this Python version"
+            "netloop runs without the global interpreter lock from Python 3.14 on: before that, asyncio itself does "
+            "not. Use a later version, or have the lock with PYTHON_GIL=1"
         )
     try:
         module = importlib.import_module("netloop.event_loop")
@@ -78,6 +78,14 @@ def load_event_loop() -> type[asyncio.BaseEventLoop]:
             "`pip install .` in its source directory, and do not import it from the unbuilt sources",
             name=missing.name,
         ) from missing
+    except ImportError as refused:
+        why = str(refused).rstrip(".")
+        if "interpreter" not in why:
+            raise
+        raise ImportError(
+            "netloop runs in one interpreter of a process, the first that makes a loop, and in no isolated one "
+            f"({why}). Run its loops in that interpreter, in several threads if need be, or in processes"
+        ) from refused
     return cast("type[asyncio.BaseEventLoop]", module.EventLoop)
 
 

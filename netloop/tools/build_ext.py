@@ -20,9 +20,13 @@ _COMPILE = ["-std=c11", "-D_GNU_SOURCE", "-O2"]
 # Of an installed module nobody debugs the C that Cython has written: without symbols and debugging information a module
 # has a fifth of the size and takes a quarter less time. A build that asks for them by CFLAGS gets them.
 _WITHOUT_SYMBOLS = (["-g0"], ["-Wl,--strip-all"])
-# Nothing here can be pickled: what a ring or a connection is cannot be taken elsewhere. Without the functions that
-# Cython writes for it all the same, a module takes a sixth less time.
-_DIRECTIVES = {"auto_pickle": False}
+_DIRECTIVES = {
+    # Nothing here can be pickled: what a ring or a connection is cannot be taken elsewhere. Without the functions that
+    # Cython writes for it all the same, a module takes a sixth less time.
+    "auto_pickle": False,
+    # An interpreter without its lock then does not put it in force when it imports them; see netloop/core/THREADS.md.
+    "freethreading_compatible": True,
+}
 # Commands of setuptools that compile nothing.
 _FOR_ANY_SYSTEM = {"dist_info", "egg_info", "sdist"}
 

@@ -191,10 +191,12 @@ cdef class Transport(Endpoint):
 
     def abort(self):
         """Close at once; what the kernel has no room for is lost. See asyncio.WriteTransport.abort."""
+        self.check_thread()
         self.send_rest()
         self.lose(None)
 
     def _force_close(self, exc):
+        self.check_thread()
         self.send_rest()
         self.lose(exc)
 
@@ -338,6 +340,7 @@ cdef class Transport(Endpoint):
             low = high // 4
         if not high >= low >= 0:
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.check_thread()
         self.high_water, self.low_water = int(high), int(low)
         self.pause_writing_if_full()
 
@@ -383,6 +386,7 @@ cdef class ReadingTransport(Transport):
 
     def pause_reading(self):
         """Deliver nothing more until resume_reading(); see asyncio.ReadTransport.pause_reading."""
+        self.check_thread()
         if self.paused or self.state >= NL_DRAINING:
             return
         self.paused = True
@@ -392,6 +396,7 @@ cdef class ReadingTransport(Transport):
 
     def resume_reading(self):
         """Deliver again; see asyncio.ReadTransport.resume_reading."""
+        self.check_thread()
         if not self.paused or self.state >= NL_DRAINING:
             return
         self.paused = False
@@ -473,6 +478,7 @@ cdef class SocketTransport(ReadingTransport):
 
     def close(self):
         """Stop receiving, send what was written, then close; see asyncio.BaseTransport.close."""
+        self.check_thread()
         if self.state >= NL_DRAINING:
             return
         self.step(c.NL_ON_CLOSE)
@@ -519,9 +525,12 @@ cdef class SocketTransport(ReadingTransport):
         """ "socket", "peername" or "sockname"; see asyncio.BaseTransport.get_extra_info."""
         cdef object value
         if name == "peername" and self.origin is not None:
+            if self.sock is None:
+                self.check_thread()
             return (<FixedSocket>self.socket_object()).peer
         if self.extra is not None and name in self.extra:
             return self.extra[name]
+        self.check_thread()
         if name == "socket":
             value = trsock.TransportSocket(self.socket_object())
             if self.origin is not None and self.state <= NL_CANCELLING:

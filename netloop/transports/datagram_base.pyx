@@ -90,6 +90,7 @@ cdef class DatagramBase(SocketTransport):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
             data = bytes(data)
+        self.check_thread()
         if not data and not sends_empty:
             return
         if self.address is not None:

@@ -353,6 +353,7 @@ cdef class Listener(Endpoint):
         """Accept no more. The listening socket may be closed, and its port bound again, when this returns."""
         cdef int lane
         cdef int32_t result
+        self.check_thread()
         self.stopped = True
         if self.rest is not None:
             self.rest.cancel()

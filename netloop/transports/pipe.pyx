@@ -92,6 +92,7 @@ cdef class ReadPipeTransport(ReadingTransport):
 
     def close(self):
         """Stop reading and close the pipe; see asyncio.BaseTransport.close."""
+        self.check_thread()
         self.lose(None)
 
     cdef int discard(self) except -1:
@@ -248,6 +249,7 @@ cdef class WritePipeTransport(Transport):
 
     def close(self):
         """Write what was accepted, then close the pipe; see asyncio.BaseTransport.close."""
+        self.check_thread()
         if self.state >= NL_DRAINING:
             return
         self.step(c.NL_ON_CLOSE)
@@ -381,6 +383,7 @@ cdef class WritePipeTransport(Transport):
             self.accept_write(<bytes>piece)
 
     cdef int accept_write(self, bytes piece) except -1:
+        self.check_thread()
         if not PyBytes_GET_SIZE(piece):
             return 0
         if self.state >= NL_DRAINING:

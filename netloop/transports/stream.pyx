@@ -449,6 +449,7 @@ cdef class StreamTransport(SocketTransport):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
             data = bytes(data)
+        self.check_thread()
         self.check_writable("write")
         if not PyBytes_GET_SIZE(data):
             return
@@ -477,6 +478,7 @@ cdef class StreamTransport(SocketTransport):
     def writelines(self, list_of_data):
         """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
         pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
+        self.check_thread()
         self.check_writable(writelines)
         if self.too_late():
             self.ignore_write()
@@ -557,6 +559,7 @@ cdef class StreamTransport(SocketTransport):
 
     def write_eof(self):
         """Shut the sending side down after what was written; see asyncio.WriteTransport.write_eof."""
+        self.check_thread()
         if self.write_ended or self.state >= NL_DRAINING:
             return
         self.write_ended = True

@@ -12,7 +12,6 @@ import logging
 import re
 import subprocess
 import sys
-import sysconfig
 import threading
 import types
 import warnings
@@ -127,10 +126,17 @@ print(*sorted(name for name in sys.modules if name.startswith("netloop.")))
         for name in netloop.__all__:
             assert getattr(netloop, name) is not None
 
-    def test_a_free_threaded_python_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sysconfig, "get_config_var", lambda name: 1)
-        with pytest.raises(ImportError, match="free-threaded"):
+    def test_no_interpreter_lock_before_python_3_14_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+        monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+        with pytest.raises(ImportError, match=r"from Python 3\.14 on.*PYTHON_GIL=1"):
             netloop.new_event_loop(fallback="asyncio")
+
+    @pytest.mark.usefixtures("available")
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="there is always a lock")
+    def test_a_loop_leaves_the_interpreter_lock_as_it_was(self) -> None:
+        program = "import sys, netloop; before = sys._is_gil_enabled(); netloop.new_event_loop().close()"
+        assert in_child(f"{program}; print(sys._is_gil_enabled() is before)").strip() == "True"
 
     def test_another_system_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "platform", "darwin")

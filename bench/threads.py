@@ -1,0 +1,102 @@
+"""Echo by one thread with a loop, and by several with a loop each: ``python bench/threads.py``.
+
+The server runs on the interpreter that runs this. Each of its threads has a load generator of its own, and they all
+measure the same window. Threads and generators share the processors that there are, so where these are few the number
+of messages says less than the processor time of one: if that stays as it was, the threads do not wait for each other.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.c_build import build
+from harness.contenders import SERVERS
+from harness.errors import BenchError
+from harness.processes import read_line, stop
+
+from netloop.tools.cpu_time import cpu_seconds
+
+_MARGIN = 30.0
+
+Process = subprocess.Popen[bytes]
+
+
+def _start(command: list[str]) -> Process:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+
+def _line(process: Process, limit: float, what: str) -> str:
+    assert process.stdout is not None
+    return read_line(process.stdout, limit, what)
+
+
+def _window(loads: list[Process], server: int, seconds: float) -> tuple[float, float]:
+    """Have all generators measure the same window: messages in a second, and microseconds of the server's for each."""
+    for load in loads:
+        if _line(load, _MARGIN, "waiting for a load generator") != "ready":
+            raise BenchError("a load generator could not connect")
+    before = cpu_seconds(server)
+    for load in loads:
+        assert load.stdin is not None
+        load.stdin.write(b"\n")
+    reports = [json.loads(_line(load, seconds + _MARGIN, "waiting for a report")) for load in loads]
+    after = cpu_seconds(server)
+    if any(report["error_total"] for report in reports) or before is None or after is None:
+        raise BenchError(f"errors under load: {[report['first_error'] for report in reports]}")
+    messages = sum(report["messages"] for report in reports)
+    rate: float = sum(report["messages"] / report["seconds"] for report in reports)
+    return rate, (after - before) / messages * 1e6
+
+
+def measure(programs: Path, options: argparse.Namespace, threads: int) -> tuple[float, float, str]:
+    """One server with so many threads: its messages in a second, microseconds for each, and what lock there is.
+
+    Raises:
+        BenchError: the server or a generator failed.
+    """
+    program = str(SERVERS / "echo_threads.py")
+    server = _start([sys.executable, program, "--loop", options.loop, "--threads", str(threads)])
+    loads: list[Process] = []
+    try:
+        *ports, lock = _line(server, _MARGIN, "waiting for the server").split()
+        for port in ports:
+            load = [str(programs / "load"), "--port", port, "--size", str(options.size), "--gate"]
+            load += ["--connections", str(options.connections), "--seconds", str(options.seconds)]
+            loads.append(_start([*load, "--warmup", "0.3"]))
+        return *_window(loads, server.pid, options.seconds), lock
+    finally:
+        for process in [*loads, server]:
+            stop(process)
+
+
+def main() -> int:
+    """Measure what the command line says, the numbers of threads in turn, and print the medians."""
+    parser = argparse.ArgumentParser(description="Compares echo by several threads with echo by one.")
+    parser.add_argument("--loop", default="netloop")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="how many; the first is compared with")
+    parser.add_argument("--connections", type=int, default=50, help="of each thread")
+    parser.add_argument("--size", type=int, default=64, help="of a message, bytes")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    programs = build()
+    found: dict[int, list[tuple[float, float, str]]] = {threads: [] for threads in options.threads}
+    for _ in range(options.repeats):
+        for threads, windows in found.items():
+            windows.append(measure(programs, options, threads))
+    base = statistics.median(window[0] for window in found[options.threads[0]])
+    for threads, windows in found.items():
+        rate = statistics.median(window[0] for window in windows)
+        cpu = sorted(window[1] for window in windows)
+        print(
+            f"{options.loop}, {threads} thread{'s' * (threads > 1)} ({windows[0][2]}): {rate:,.0f} messages/s "
+            f"({rate / base:.2f} of the first), {statistics.median(cpu):.2f} µs each ({cpu[0]:.2f} to {cpu[-1]:.2f})"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
