@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from loop.helpers import HOST, Echo, Recorder, address_of
+from loop.helpers import HOST, Echo, Recorder, address_of, eventually
 
 from .child import command_for, environment, run_child
 
@@ -158,3 +158,37 @@ def test_a_client_is_told_and_the_loop_recovers():
     error, again = run_child(connect_without_descriptors)
     assert error in (None, 24)  # EMFILE
     assert again
+
+
+def ask_without_descriptors():
+    """A connection's own address when no descriptor is left, and what its client says of it."""
+    import netloop
+
+    async def main():
+        made = []
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: made.append(Recorder()) or made[-1], "0.0.0.0", 0)
+        with contextlib.ExitStack() as stack:
+            port = server.sockets[0].getsockname()[1]
+            client = stack.enter_context(socket.create_connection(("127.0.0.77", port)))
+            await eventually(lambda: made)
+            with contextlib.suppress(OSError):
+                while True:
+                    stack.enter_context(socket.socket())
+            told = made[0].transport.get_extra_info("sockname")
+            made[0].transport.abort()
+            await made[0].lost
+            server.close()
+            await server.wait_closed()
+            return told, client.getpeername()
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    with asyncio.Runner(loop_factory=netloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+@pytest.mark.needs("socket_names")
+def test_a_connection_knows_its_own_address_when_no_descriptor_is_left():
+    """The ring is asked for it, so that a server on all addresses makes no descriptor for each connection."""
+    told, known = run_child(ask_without_descriptors)
+    assert told == known == ["127.0.0.77", known[1]]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import tracemalloc
 
 import pytest
 from loop.helpers import Echo, eventually, finish, serving
+from loop.test_lifetime import memory_of_connections
 
 import netloop
 from netloop.core.probe import probe
@@ -75,6 +77,18 @@ async def test_a_connection_has_a_descriptor_where_the_table_cannot_be_used(loop
             await eventually(lambda: protocols)
             assert loop.statistics().fixed_files_in_use == (1 if fixed else 0)
         await finish(*protocols)
+
+
+@pytest.mark.parametrize("message", [b"", b"x" * 64], ids=["silent", "spoken to"])
+def test_idle_connections_that_have_descriptors_take_little_memory(new_loop, message):
+    loop = new_loop(lambda: netloop.EventLoop(_faults=OlderKernel(["IORING_ACCEPT_DONTWAIT"])))
+    tracemalloc.start()
+    try:
+        # Tables that have grown stay so.
+        loop.run_until_complete(memory_of_connections(200, message))
+        assert loop.run_until_complete(memory_of_connections(200, message)) < 1000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_pipe_is_read_all_the_same(loop):

@@ -176,6 +176,7 @@ async def memory_of_connections(count: int, message: bytes) -> float:
     return taken / count
 
 
+@pytest.mark.needs("fixed_table")
 @pytest.mark.parametrize("message", [b"", b"x" * 64], ids=["silent", "spoken to"])
 def test_idle_connections_take_little_memory(loop, message):
     tracemalloc.start()

@@ -34,7 +34,7 @@ class Feature(NamedTuple):
 REQUIRED: Final = "the loop cannot run"
 _NOT_YET: Final = "nothing changes: the loop makes no use of it"
 _NEVER_ALONE: Final = "nothing changes: a kernel without it has no connections without descriptors"
-_DESCRIPTOR: Final = "each connection takes a descriptor and about 0.3 KiB more"
+_DESCRIPTOR: Final = "each connection takes a descriptor and about 0.5 KiB more"
 
 TITLES: Final = {
     "setup_flags": "Set-up flags",
