@@ -29,7 +29,7 @@ class Kernel:
     """One kernel, unpacked.
 
     Attributes:
-        name: its packages' common name, for example ``6.1.0-50-cloud-amd64``.
+        name: its release, for example ``6.1.0-50-cloud-amd64``.
         folder: where its packages are unpacked.
         image: the file that is booted.
     """
@@ -48,10 +48,11 @@ def fetch_kernel(version: str, work: Path) -> Kernel:
     folder = work / "kernels" / version
     if not folder.exists():
         _download(version, folder, work)
-    images = [path for path in folder.rglob("vmlinuz-*") if path.is_file()]
-    if len(images) != 1:
-        raise UnavailableError(f"the packages of kernel {version} hold {len(images)} images: remove {folder}")
-    return Kernel(images[0].name.removeprefix("vmlinuz-"), folder, images[0])
+    images = [path for path in folder.rglob("vmlinuz*") if path.is_file()]
+    names = [path.name for path in folder.glob("**/lib/modules/*")]
+    if len(images) != 1 or len(names) != 1:
+        raise UnavailableError(f"the packages of kernel {version} hold no kernel, or several: look into {folder}")
+    return Kernel(names[0], folder, images[0])
 
 
 def newest(names: list[str], version: str) -> str | None:
