@@ -30,7 +30,7 @@ QEMU = "qemu-system-x86_64"
 VIRTIOFSD = ("virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 MEMORY = "4G"
 OPTIONS = (
-    "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off audit=0 apparmor=0 tsc=reliable clocksource=tsc "
+    "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off audit=0 apparmor=0 tsc=unstable clocksource=hpet "
     "random.trust_cpu=on"
 )
 START_SECONDS = 10.0
@@ -89,7 +89,7 @@ def boot(kernel: Kernel, script: str, *, seconds: float, output: TextIO) -> int:
 
 def _command(image: Path, initramfs: Path, console: Path, socket: Path) -> list[str]:
     return [
-        *("nice", "-n", "5", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", "q35,memory-backend=memory", "-m", MEMORY, "-smp", "1"),
         # Memory is shared with virtiofsd; only what is touched is taken.
         *("-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
