@@ -134,12 +134,18 @@ def _follow(machine: subprocess.Popen[str], seconds: float, output: TextIO) -> i
     watchdog.start()
     try:
         assert machine.stdout is not None
-        for line in machine.stdout:
-            if line.startswith(_STATUS):
+        line, shown = "", 0
+        while character := machine.stdout.read(1):
+            line += character
+            if character == "\n" and line.startswith(_STATUS):
                 status = int(line.removeprefix(_STATUS))
-            else:
-                output.write(line)
+            elif character == "\n" or not (line.startswith(_STATUS) or _STATUS.startswith(line)):
+                # Not line by line: whoever watches wants to see the dots.
+                output.write(line[shown:])
                 output.flush()
+                shown = len(line)
+            if character == "\n":
+                line, shown = "", 0
     finally:
         watchdog.cancel()
         machine.kill()
