@@ -108,6 +108,8 @@ def test_the_ring_moves_the_data(tmp_path: Path, host: str, there: str, lacking:
             server.kill()
     before, _, rest = trace.read_text().partition("/traffic-begins")
     calls = calls_in(rest.partition("/traffic-ends")[0])
+    # Where the machine is slow, receive buffers are given back in between: five seconds after they were many.
+    del calls["madvise"]
     assert calls["io_uring_enter"]
     forbidden = {"recvfrom", "recvmsg", "recv", "read", "sendto", "sendmsg", "send", "write", "epoll_wait", "poll"}
     assert not forbidden & calls.keys()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from loop.patience import stretched
 
 import netloop.core.probe
 import netloop.tools.doctor
@@ -23,6 +24,7 @@ from netloop.tools.doctor.catalogue import CATALOGUE
 from netloop.tools.doctor.trial import TrialError, try_loop
 
 NO_SQARRAY = 1 << 16
+SHORT = stretched(0.5)
 
 
 def full_probe() -> dict[str, dict[str, bool]]:
@@ -132,13 +134,13 @@ class Complaining(netloop.EventLoop):
     ("factory", "told"),
     [
         (Failing, r"listening on 127.0.0.1: \[Errno 99\] no such address"),
-        (Deaf, r"a connection: no end after 0.2 s; accept failed: OSError\(22, 'no'\)$"),
+        (Deaf, rf"a connection: no end after {SHORT:g} s; accept failed: OSError\(22, 'no'\)$"),
         (Complaining, "a server: the loop has complained; something is odd"),
     ],
 )
 def test_a_loop_that_runs_and_does_not_serve(factory: type[netloop.EventLoop], told: str) -> None:
     with pytest.raises(TrialError, match=told):
-        try_loop(factory, seconds=0.2)
+        try_loop(factory, seconds=SHORT)
 
 
 def test_a_loop_that_never_returns() -> None:

@@ -113,10 +113,10 @@ class Machine:
 
 
 def test_what_the_job_says_is_copied_and_its_status_returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    says = 'echo "BUG: all is lost" >"$1"; echo said; echo "exit status of the job: 5"; exit 0'
+    says = 'echo "BUG: all is lost" >"$1"; echo said; echo exit; echo "exit status of the job: 5"; exit 0'
     status, text = Machine(monkeypatch, tmp_path, says).boot()
     assert status == 5
-    assert text == "said\nThe kernel says: BUG: all is lost\n"
+    assert text == "said\nexit\nThe kernel says: BUG: all is lost\n"
 
 
 @pytest.mark.parametrize(

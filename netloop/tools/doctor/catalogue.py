@@ -117,7 +117,8 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "SOCKET_URING_OP_GETSOCKNAME": Feature(
             "6.19",
             "the own address of a connection without a descriptor",
-            "on a server on all addresses, who asks a connection for its own takes three system calls instead of one",
+            "on a server on all addresses, asking a connection that has no descriptor for its own address takes three "
+            "system calls instead of one",
         ),
     },
 }
