@@ -43,7 +43,7 @@ class Member:
         self.loop: Any = None
         self.address: Any = None
         self.serving, self.leave = threading.Event(), threading.Event()
-        self.steps = 0
+        self.steps = self.refused = 0
         self.problems: list[str] = []
         # The last number that each sender has sent here, and how many it has sent there.
         self.noted: defaultdict[str, int] = defaultdict(int)
@@ -63,13 +63,32 @@ class Member:
         self.loop = self.make()
         self.loop.set_exception_handler(lambda loop, context: self.problems.append(f"{self.name}: {context}"))
         main = self.loop.create_task(self.main())
-        with ThreadPoolExecutor(2 if self.wanders else 1) as threads:
-            while not main.done():
-                threads.submit(self.run_for, 0.05 if self.wanders else PATIENCE, main).result()
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
-        if main.exception() is not None:
-            self.problems.append(f"{self.name}: {main.exception()!r}")
+        try:
+            with ThreadPoolExecutor(1) as here, ThreadPoolExecutor(1) as there:
+                while not main.done():
+                    self.run_in(here, main)
+                    if self.wanders:
+                        here, there = there, here
+            if main.exception() is not None:
+                self.problems.append(f"{self.name}: {main.exception()!r}")
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+        except Exception as error:
+            self.problems.append(f"{self.name}: {error!r}")
+        finally:
+            self.serving.set()
+            self.leave.set()
+
+    def run_in(self, thread: ThreadPoolExecutor, main: asyncio.Task[None]) -> None:
+        """Run the loop in a thread for a while, if it can go there."""
+        try:
+            thread.submit(self.run_for, 0.05 if self.wanders else PATIENCE, main).result()
+        except RuntimeError as error:
+            # What the thread before had in flight could not be cancelled in time, as on a busy machine: then it goes on
+            # there.
+            if "operations in flight" not in str(error):
+                raise
+            self.refused += 1
 
     def run_for(self, seconds: float, main: asyncio.Task[None]) -> None:
         timer = self.loop.call_later(seconds, self.loop.stop)

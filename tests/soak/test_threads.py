@@ -43,5 +43,5 @@ def test_loops_in_threads(
         thread.join()
     steps: Any = sum(member.steps for member in members)
     record_property("steps", steps)
-    print(f"{steps} steps")
+    print(f"{steps} steps; {sum(member.refused for member in members)} times a loop could not go to another thread")
     assert [*problems, *(problem for member in members for problem in member.problems)] == []
