@@ -363,7 +363,7 @@ cdef class Unclaimed:
 
     cdef int add(self, object sock, object data, object address) except -1:
         """Keep what was taken from a socket for the next call on it."""
-        if self.loop._closed or sock.fileno() < 0:
+        if self.loop.closed or sock.fileno() < 0:
             return 0  # there will be no other call
         stream = is_stream(sock)
         if stream and not data:
