@@ -14,8 +14,15 @@ cdef extern from *:
     enum { NL_FREE_THREADED = 1 };
     /* Of the interpreter's own: who waits for it does not keep the interpreter from stopping all threads. */
     typedef PyMutex nl_lock;
+    #ifdef __SANITIZE_THREAD__
+    /* It is told, because it does not see what the interpreter does when several threads want the lock. */
+    #include <sanitizer/tsan_interface.h>
+    #define nl_lock_take(lock) (PyMutex_Lock(lock), __tsan_acquire(lock))
+    #define nl_lock_give(lock) (__tsan_release(lock), PyMutex_Unlock(lock))
+    #else
     #define nl_lock_take(lock) PyMutex_Lock(lock)
     #define nl_lock_give(lock) PyMutex_Unlock(lock)
+    #endif
     #else
     enum { NL_FREE_THREADED = 0 };
     typedef struct { char unused; } nl_lock;

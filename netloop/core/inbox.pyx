@@ -14,7 +14,7 @@ arrived. Whoever comes later finds it said.
 from posix.unistd cimport write as write_descriptor
 
 from netloop.core.free_threading cimport (
-    NL_FREE_THREADED, nl_load_int, nl_lock_give, nl_lock_reset, nl_lock_take, nl_store_int,
+    NL_FREE_THREADED, nl_glance64, nl_load_int, nl_lock_give, nl_lock_reset, nl_lock_take, nl_store_int,
 )
 
 
@@ -72,7 +72,8 @@ cdef class Inbox:
         cdef Py_ssize_t count = 0
         if NL_FREE_THREADED:
             nl_lock_take(&self.lock)
-            count = self.arrived.count + self.taken.count
+            # The loop's thread may be moving what it has taken.
+            count = self.arrived.count + <Py_ssize_t>nl_glance64(&self.taken.count)
             nl_lock_give(&self.lock)
         return count
 

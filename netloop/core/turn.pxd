@@ -19,7 +19,7 @@ cdef class LoopCore:
     cdef bint eager_writes
     cdef readonly uint64_t turns
     cdef public bint _stopping
-    cdef public bint _closed
+    cdef bint closed
     # The thread between the beginning and the end of run_forever(), as asyncio knows it, and the one that runs or closes
     # the loop, as claimed before anything of it is touched; 0 for none. Other threads ask.
     cdef unsigned long thread_id

@@ -12,7 +12,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from netloop.core cimport cext as c
 from netloop.core.free_threading cimport (
     NL_FREE_THREADED, PyThread_get_thread_ident, nl_claim, nl_glance, nl_glance64, nl_load_int, nl_load_thread,
-    nl_store_thread,
+    nl_store_int, nl_store_thread,
 )
 from netloop.core.ring cimport refuse_thread
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
@@ -58,7 +58,7 @@ cdef class LoopCore:
     """call_soon and its kin, and the turn that runs what they schedule."""
 
     def __cinit__(self, *args, **options):
-        self._closed = True  # until there is a ring to close
+        self.closed = True  # until there is a ring to close
         self.ready = ReadyQueue()
         self.inbox = Inbox(self.ready)
         self.timers = Timers()
@@ -87,7 +87,7 @@ cdef class LoopCore:
         return Future(loop=self)
 
     cdef int check_call(self, object callback, str method, bint check_thread) except -1:
-        if self._closed:
+        if nl_load_int(&self.closed):
             self._check_closed()
         if self._debug:
             if check_thread:
@@ -321,6 +321,14 @@ cdef class LoopCore:
         return 0
 
     # Threads, signals, the end ----------------------------------------------------------------------------------
+
+    @property
+    def _closed(self):
+        return nl_load_int(&self.closed)
+
+    @_closed.setter
+    def _closed(self, bint closed):
+        nl_store_int(&self.closed, closed)
 
     @property
     def _thread_id(self):

@@ -6,9 +6,14 @@ import os
 import socket
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, Py_INCREF
 from libc.string cimport memcmp, memcpy, memset
 
 from netloop.core cimport cext as c
+
+cdef extern from "Python.h":
+    # Takes over a reference. Without the interpreter lock the list's own keeps its threads apart.
+    int PyList_SetItem(list values, Py_ssize_t index, PyObject *value) except -1
 
 cdef enum:
     TEXT_SIZE = 64
@@ -33,7 +38,8 @@ cdef Peer known_peer(const c.sockaddr_storage *storage, c.socklen_t length):
         peer = Peer.__new__(Peer)
         peer.address = decode_address(storage, length)
         peer.name = PyBytes_FromStringAndSize(<const char *>storage, length)
-        peers[slot] = peer
+        Py_INCREF(peer)
+        PyList_SetItem(peers, slot, <PyObject *>peer)
     return peer
 
 

@@ -72,6 +72,24 @@ async def test_a_threadsafe_callback_from_the_loops_own_thread(loop):
     assert [value for value in seen if value != 2] == [1, 3]
 
 
+@pytest.mark.parametrize("when", ["while the loop runs", "before it runs"])
+def test_what_threads_schedule_one_after_the_other_is_called_in_that_order(loop, when):
+    seen = []
+
+    def schedule():
+        for number in range(0, 900, 3):
+            loop.call_soon(seen.append, number)
+            in_thread(lambda: loop.call_soon_threadsafe(seen.append, number + 1))  # noqa: B023
+            loop.call_soon_threadsafe(seen.append, number + 2)
+
+    if when == "before it runs":
+        schedule()
+    else:
+        loop.call_soon(schedule)
+    loop.run_until_complete(eventually(lambda: len(seen) == 900))
+    assert seen == list(range(900))
+
+
 async def test_a_threadsafe_callback_can_be_cancelled(loop):
     seen = []
     handle = loop.call_soon_threadsafe(seen.append, "cancelled")

@@ -25,16 +25,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--soak-seconds", type=float, default=SECONDS, help="how long each of the tests goes on")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "room(seconds): how long this test may take besides its soaking, if not a minute"
+    )
+
+
 def option(config: pytest.Config, name: str, default: float) -> Any:
     """An option, or its default where this file was loaded too late to have options."""
     return config.getoption(name, default)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    limit = option(config, "soak_seconds", SECONDS) + ROOM
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.limit(limit))
+            room = item.get_closest_marker("room")
+            seconds = option(config, "soak_seconds", SECONDS) + (room.args[0] if room else ROOM)
+            item.add_marker(pytest.mark.limit(seconds))
 
 
 @pytest.hookimpl(wrapper=True)
