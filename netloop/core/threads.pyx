@@ -55,7 +55,7 @@ cdef int leave_thread(Ring ring, Endpoint wake) except -1:
         return 0
     try:
         ring.stops += 1
-        if ring.in_flight > wake.in_flight and ring.stops <= PARKED_STOPS:
+        if ring.stops <= PARKED_STOPS and (ring.in_flight > wake.in_flight or c.nl_files_used(&ring.files)):
             park(ring)
     except OSError:
         pass  # the next turn's enter meets the error again

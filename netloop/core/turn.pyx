@@ -150,12 +150,11 @@ cdef class LoopCore:
         return 0
 
     cdef int turn(self) except -1:
-        """Submit and wait in one system call; then run what was scheduled before that, dispatch completions and fire
-        timers.
+        """Submit and wait in one system call; then run what is scheduled, dispatch completions and fire timers.
 
-        What was scheduled comes before what has arrived since, as in asyncio: a program that has just asked for
-        something may count on being ready for the answer. What completions and timers schedule is run by the next
-        turn, which enters the kernel before that only if there is something to submit or to fetch.
+        What is scheduled comes before what has arrived, as in asyncio: a program that has just asked for something may
+        count on being ready for the answer. What completions and timers schedule is run by the next turn, which enters
+        the kernel before that only if there is something to submit or to fetch.
         """
         cdef int64_t limit
         cdef Py_ssize_t scheduled
@@ -167,7 +166,6 @@ cdef class LoopCore:
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
         limit = self.wait_limit()
-        scheduled = self.ready.count
         if limit != 0:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
@@ -177,6 +175,8 @@ cdef class LoopCore:
             # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
             with nogil:
                 pass
+        # With what another thread has scheduled during the wait.
+        scheduled = self.ready.count
         PyErr_CheckSignals()
         if scheduled:
             if ring.endings:

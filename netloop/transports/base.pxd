@@ -28,8 +28,11 @@ cdef class Transport(Endpoint):
     cdef flag protocol_paused
     # Is it to be told of its place in the ready queue? See LoopCore.schedule_farewell().
     cdef flag farewell_due
+    # Was it found that nobody refers to it? Its finalizer is not called again.
+    cdef flag forgotten
 
     cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1
+    cdef int forget(self) except -1
     cdef str state_name(self)
     cdef int step(self, nl_event event) except -1
     cdef int begin_ending(self) except -1

@@ -68,21 +68,31 @@ cdef class Transport(Endpoint):
         return self.step(c.NL_ON_ATTACHED)
 
     def __del__(self):
-        if NL_OPEN <= self.state < NL_DRAINING:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        if self.resting and self.attached and self.ring.ring.fd >= 0:
+        try:
+            if NL_OPEN <= self.state < NL_DRAINING:
+                warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+        finally:
+            # Warnings may be errors.
+            self.forget()
+
+    cdef int forget(self) except -1:
+        """Nobody refers to this transport any more: close the file. As in asyncio, the protocol is not told.
+
+        Unless a finalizer of the application's has closed it a moment ago. What such a one has written is not sent: the
+        socket object may have been finalized too, and its descriptor's number be another file's by then.
+        """
+        if self.resting and self.attached and self.ring.ring.fd >= 0 and not self.loop._closed:
             # The loop goes on, perhaps in another thread, and this may be the middle of anything.
             self.ring.hold(self)
-            self.loop.call_soon_threadsafe(self._collected)
-        elif self.state != NL_NEW:
+            self.forgotten = True
+            if self.state < NL_DRAINING:
+                self.protocol = None
+            return self.lose(None)
+        if self.state != NL_NEW:
             # Its ring is gone, or goes with it.
             self.attached = False
             self.step(c.NL_ON_ABORT)
-
-    def _collected(self):
-        """Nobody referred to this transport any more: close the file. As in asyncio, the protocol is not told."""
-        self.protocol = None
-        self.lose(None)
+        return 0
 
     cdef str state_name(self):
         return _STATE_NAMES[self.state]
@@ -122,7 +132,13 @@ cdef class Transport(Endpoint):
 
     cdef int schedule_farewell(self) except -1:
         self.farewell_due = True
-        return self.loop.schedule_farewell(self)
+        if not self.forgotten:
+            return self.loop.schedule_farewell(self)
+        self.loop.call_soon_threadsafe(self._say_farewell)
+        return 0
+
+    def _say_farewell(self):
+        self.on_farewell()
 
     cdef int on_quiet(self) except -1:
         """Nothing is in flight: if the protocol still waits to be told of the end, it is told now."""

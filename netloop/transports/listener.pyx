@@ -284,6 +284,7 @@ cdef class Listener(Endpoint):
         cdef object context = PyContext_Copy(self.context)
         cdef object server = self.server
         cdef object sock = None
+        cdef Py_ssize_t scheduled = self.loop.ready.count
         self.loop.connections_accepted += 1
         try:
             PyContext_Enter(context)
@@ -306,6 +307,10 @@ cdef class Listener(Endpoint):
         if self.loop._debug:
             logger.debug("%r got a new connection from %r: %r", server, transport.get_extra_info("peername"),
                          transport._sock)
+        if self.loop.ready.count != scheduled:
+            # What the factory or another thread has scheduled meanwhile comes before connection_made(), as on asyncio.
+            self.loop.call_soon(transport._begin, None)
+            return 0
         return transport.begin()
 
     cdef StreamTransport make_transport(self, c.nl_file file, object sock, accept_lane *lane, object protocol,

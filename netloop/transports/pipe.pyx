@@ -286,7 +286,7 @@ cdef class WritePipeTransport(Transport):
             # An error or a hang-up needs no asking for; they are what a pipe without a reader shows.
             c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLRDHUP, self.token(c.NL_POLL, 1))
             self.watching = True
-        return 0
+        return self.note_quiet()
 
     cdef int flush_write(self) except -1:
         """Write what is in the outbox; one write at a time, because two in flight would interleave."""

@@ -133,10 +133,11 @@ cdef class StreamTransport(SocketTransport):
             if loop_goes_on and self.file_send is not None:
                 self.file_send.on_end()
             if loop_goes_on and server is not None:
-                if server_counts_transports:
-                    server._detach(self)
-                else:
+                if not server_counts_transports:
                     server._detach()
+                elif server._waiters is not None:
+                    # Else it no longer counted this one, which had been collected, and said that it had none left.
+                    server._detach(self)
         return 0
 
     # What is wanted becomes submissions, and completions become calls -------------------------------------------

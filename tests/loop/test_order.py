@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import socket
+import sys
+import threading
+import time
 
 import pytest
 
-from .helpers import HOST, BufferedRecorder, Events, Recorder, address_of, connected, finish, pattern, serving
+from .helpers import (
+    HOST,
+    BufferedRecorder,
+    Events,
+    Recorder,
+    address_of,
+    connected,
+    finish,
+    first,
+    pattern,
+    peer_of,
+    serving,
+    turns,
+)
 
 
 class Greeting(Recorder):
@@ -158,3 +175,62 @@ async def test_what_is_written_while_earlier_writes_drain_after_close_is_sent(lo
         await far.until_received(size + 4)
         assert bytes(far.data[size:]) == b"late"
         await near.lost
+
+
+async def test_what_another_thread_schedules_comes_before_what_arrives(loop):
+    """Both while the loop sleeps: what is scheduled is run before what has arrived is looked at."""
+    # With the interpreter's lock held from first to last, so that the loop finds both when it wakes up.
+    send = ctypes.PyDLL(None).send
+    seen = []
+
+    class Seeing(Recorder):
+        def data_received(self, data):
+            seen.append("arrived")
+            super().data_received(data)
+
+    def act():
+        time.sleep(0.1)
+        send(far.fileno(), b"x", 1, 0)
+        loop.call_soon_threadsafe(seen.append, "scheduled")
+
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with far:
+        transport, protocol = await loop.create_connection(Seeing, sock=near)
+        await turns()
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(60)
+        try:
+            thread = threading.Thread(target=act)
+            thread.start()
+            await protocol.until_received(1)
+            thread.join()
+        finally:
+            sys.setswitchinterval(usual)
+        transport.close()
+        await protocol.lost
+    assert seen == ["scheduled", "arrived"]
+
+
+async def test_what_a_protocol_factory_schedules_comes_before_connection_made(loop):
+    seen = []
+
+    class Seeing(Recorder):
+        def connection_made(self, transport):
+            seen.append("made")
+            super().connection_made(transport)
+            loop.call_soon(seen.append, "scheduled by connection_made")
+
+        def data_received(self, data):
+            seen.append("data")
+            super().data_received(data)
+
+    def factory():
+        loop.call_soon(seen.append, "scheduled by the factory")
+        return Seeing()
+
+    async with serving(factory) as (server, protocols):
+        with peer_of(server) as peer:
+            peer.send(b"x")
+            await (await first(protocols)).until_received(1)
+    assert seen == ["scheduled by the factory", "made", "scheduled by connection_made", "data"]
