@@ -176,6 +176,8 @@ cdef class LoopCore:
             with nogil:
                 pass
         # With what another thread has scheduled during the wait.
+        if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
+            self.inbox.take_in()
         scheduled = self.ready.count
         PyErr_CheckSignals()
         if scheduled:

@@ -19,6 +19,7 @@ from asyncio.log import logger
 
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSED, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_NEW, NL_OPEN
+from netloop.core.free_threading cimport NL_FREE_THREADED, nl_load_int
 from netloop.core.ring cimport unawaited_token
 from netloop.transports.address cimport decode_address, decode_short, shorten_address
 from netloop.transports.fixed_socket cimport FixedSocket, new_fixed_socket
@@ -81,8 +82,11 @@ cdef class Transport(Endpoint):
         Unless a finalizer of the application's has closed it a moment ago. What such a one has written is not sent: the
         socket object may have been finalized too, and its descriptor's number be another file's by then.
         """
-        if self.resting and self.attached and self.ring.ring.fd >= 0 and not self.loop._closed:
+        if self.resting and self.attached and self.ring.ring.fd >= 0 and not nl_load_int(&self.loop.closed):
             # The loop goes on, perhaps in another thread, and this may be the middle of anything.
+            if NL_FREE_THREADED and self.ring.runs_elsewhere():
+                self.loop.call_soon_threadsafe(self._forget)
+                return 0
             self.ring.hold(self)
             self.forgotten = True
             if self.state < NL_DRAINING:
@@ -93,6 +97,9 @@ cdef class Transport(Endpoint):
             self.attached = False
             self.step(c.NL_ON_ABORT)
         return 0
+
+    def _forget(self):
+        self.forget()
 
     cdef str state_name(self):
         return _STATE_NAMES[self.state]
