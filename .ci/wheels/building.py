@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -9,9 +10,9 @@ from pathlib import Path
 
 from compiler import check_layout, cross_environment, make_compiler
 from targets import ROOT, Target
-from tools import Tools, clean_environment, run
+from tools import Failed, Tools, clean_environment, run
 
-__all__ = ["Builder", "build_sdist"]
+__all__ = ["Builder", "build_sdist", "is_fit"]
 
 _SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 _WHEEL = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
@@ -77,11 +78,26 @@ class Builder:
         return self._repair(work / printed.splitlines()[-1], target)
 
     def _repair(self, wheel: Path, target: Target) -> Path:
-        """Have auditwheel find out whether the wheel deserves the target's tag, and write it into it."""
+        """Have auditwheel find out which platforms the wheel is fit for, and write that into it.
+
+        It is left to choose the tag, since it takes the name of one only for a machine like this; the choice must be
+        the target's tag or one for older systems.
+        """
         repaired = wheel.parent / "repaired"
         auditwheel = self.tools.command("auditwheel")
-        # --only-plat: a wheel may be fit for older systems too, but it is built for, and checked on, this one.
-        command = [auditwheel, "repair", "--plat", target.tag, "--only-plat", "--wheel-dir", repaired, wheel]
-        run(command, environment=self.tools.environment())
+        words = ["repair", "--plat", "auto", "--wheel-dir", str(repaired), str(wheel)]
+        run([auditwheel, *words], environment=self.tools.environment())
         (found,) = repaired.glob("*.whl")
+        tags = found.stem.rpartition("-")[2].split(".")
+        if not any(is_fit(tag, target) for tag in tags):
+            raise Failed(f"auditwheel finds {found.name} fit for {', '.join(tags)} and not for {target.tag}")
         return found.replace(self.out / found.name)
+
+
+def is_fit(tag: str, target: Target) -> bool:
+    """Whether a platform tag promises that a wheel works on a target."""
+    pattern = r"(manylinux|musllinux)_(\d+)_(\d+)_(\w+)"
+    given, wanted = re.fullmatch(pattern, tag), re.fullmatch(pattern, target.tag)
+    if given is None or wanted is None or given[1] != wanted[1] or given[4] != wanted[4]:
+        return False
+    return (int(given[2]), int(given[3])) <= (int(wanted[2]), int(wanted[3]))

@@ -66,7 +66,7 @@ class Tools:
 
     def pip(self, *arguments: str | Path, python: Path | None = None) -> None:
         """Run pip for the tools' own environment, or for that of another interpreter."""
-        whose = ["--python", python] if python else []
+        whose = ["--python", str(python)] if python else []
         quiet = ["--quiet", "--disable-pip-version-check"]
         run([self.python, "-m", "pip", *whose, arguments[0], *quiet, *arguments[1:]])
 
