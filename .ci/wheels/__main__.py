@@ -57,27 +57,46 @@ def check(tools: Tools, workshop: Workshop, wheel: Path, version: str, python: P
     return "; ".join([*seen, check_foreign(tools, wheel, foreign, work / "installed")])
 
 
-def build_all(tools: Tools, scratch: Path, out: Path, versions: Sequence[str], targets: Sequence[Target]) -> list[Row]:
-    """Build and check everything; the table's rows."""
-    sdist = build_sdist(tools, scratch, out)
-    rows = [Row(sdist.name, sdist.stat().st_size, "every wheel below was built from it")]
-    builder = Builder(tools, sdist, scratch, out)
-    (scratch / "foreign").mkdir()
-    workshop = Workshop(tools, scratch / "foreign")
-    for version in versions:
+class Release:
+    """What is built in one go; a wheel that fails does not keep the others from being built.
+
+    Attributes:
+        rows: the table so far.
+        failed: whether something did not succeed.
+    """
+
+    def __init__(self, tools: Tools, scratch: Path, out: Path) -> None:
+        sdist = build_sdist(tools, scratch, out)
+        self.tools = tools
+        self.builder = Builder(tools, sdist, scratch, out)
+        (scratch / "foreign").mkdir()
+        self.workshop = Workshop(tools, scratch / "foreign", scratch.parent / "debian")
+        self.rows = [Row(sdist.name, sdist.stat().st_size, "every wheel below was built from it")]
+        self.failed = False
+
+    def add_version(self, version: str, targets: Sequence[Target]) -> None:
+        """Build and check the wheels for a version of Python."""
         python = find_python(version)
         if python is None:
             say(f"Python {version}: no interpreter with headers found")
-            rows.append(Row(f"(Python {version})", 0, "not built: no interpreter with headers found"))
-            continue
-        environment = builder.make_environment(version, python)
+            self.rows.append(Row(f"(Python {version})", 0, "not built: no interpreter with headers found"))
+            return
+        environment = self.builder.make_environment(version, python)
         for target in targets:
             say(f"Python {version} for {target.name}")
-            wheel = builder.build(version, environment, target)
-            seen = check(tools, workshop, wheel, version, python, target)
-            rows.append(Row(wheel.name, wheel.stat().st_size, seen))
-            say(f"{wheel.name}: {seen}")
-    return rows
+            try:
+                self.add_wheel(version, python, environment, target)
+            except Failed as failed:
+                self.failed = True
+                say(f"FAILED: {failed}")
+                self.rows.append(Row(f"(Python {version}, {target.name})", 0, "FAILED, see above"))
+
+    def add_wheel(self, version: str, python: Path, environment: Path, target: Target) -> None:
+        """Build a wheel and check it."""
+        wheel = self.builder.build(version, environment, target)
+        seen = check(self.tools, self.workshop, wheel, version, python, target)
+        self.rows.append(Row(wheel.name, wheel.stat().st_size, seen))
+        say(f"{wheel.name}: {seen}")
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -102,14 +121,17 @@ def main() -> int:
     try:
         tools = install_tools(kept)
         with tempfile.TemporaryDirectory(dir=kept) as scratch:
-            show(build_all(tools, Path(scratch), options.out.resolve(), options.versions, targets))
+            release = Release(tools, Path(scratch), options.out.resolve())
+            for version in options.versions:
+                release.add_version(version, targets)
+            show(release.rows)
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 1
     finally:
         if options.scratch is None:
             shutil.rmtree(kept, ignore_errors=True)
-    return 0
+    return int(release.failed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,14 @@ class Workshop:
 
     Args:
         tools: the compiler and pip.
-        scratch: a directory for all of it.
+        scratch: a directory for them.
+        root: a directory for Debian's part, which is kept if it is there.
     """
 
-    def __init__(self, tools: Tools, scratch: Path) -> None:
+    def __init__(self, tools: Tools, scratch: Path, root: Path) -> None:
         self.tools = tools
         self.scratch = scratch
-        self.root = scratch / "debian"
+        self.root = root
         self.entries: dict[str, Path] = {}
 
     def make(self, version: str, target: Target, python: Path) -> Foreign:
@@ -145,20 +147,25 @@ class Workshop:
             return
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise Unobtainable("Debian's C libraries and qemu: there is no apt-get")
-        apt = self.scratch / "apt"
-        configuration = _configure_apt(apt)
-        environment = {**os.environ, "APT_CONFIG": str(configuration)}
-        try:
-            run(["apt-get", "update", "-qq"], environment=environment)
-            run(["apt-get", "download", "-qq", *_PACKAGES], environment=environment, cwd=apt / "packages")
-        except Failed as failed:
-            raise Unobtainable("Debian's C libraries and qemu") from failed
-        for package in (apt / "packages").glob("*.deb"):
-            architecture = package.stem.rpartition("_")[2]
-            run(["dpkg-deb", "-x", package, self.root / architecture])
-        for architecture in _DEBIAN.values():
-            # The packages rely on a link that a Debian system has from the beginning.
-            (self.root / architecture / "lib").symlink_to("usr/lib")
+        with tempfile.TemporaryDirectory(dir=self.root.parent) as scratch:
+            apt, unpacked = Path(scratch, "apt"), Path(scratch, "debian")
+            environment = {**os.environ, "APT_CONFIG": str(_configure_apt(apt))}
+            try:
+                run(["apt-get", "update", "-qq"], environment=environment)
+                run(["apt-get", "download", "-qq", *_PACKAGES], environment=environment, cwd=apt / "packages")
+            except Failed as failed:
+                raise Unobtainable("Debian's C libraries and qemu") from failed
+            for architecture in _DEBIAN.values():
+                _unpack(sorted((apt / "packages").glob(f"*_{architecture}.deb")), unpacked / architecture)
+            unpacked.rename(self.root)
+
+
+def _unpack(packages: Sequence[Path], directory: Path) -> None:
+    directory.mkdir(parents=True)
+    for package in packages:
+        run(["dpkg-deb", "-x", package, directory])
+    # The packages rely on a link that a Debian system has from the beginning.
+    (directory / "lib").symlink_to("usr/lib")
 
 
 def _configure_apt(directory: Path) -> Path:
