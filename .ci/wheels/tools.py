@@ -38,9 +38,12 @@ def run(
     if environment is None:
         environment = clean_environment()
     words = list(map(str, command))
-    done = subprocess.run(
-        words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds
-    )
+    try:
+        done = subprocess.run(
+            words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"{' '.join(words)}\ndid not end within {seconds:.0f} s") from late
     if done.returncode:
         said = (done.stdout + done.stderr)[-_WORDS:]
         raise Failed(f"{' '.join(words)}\nended with {done.returncode}:\n{said}")
