@@ -126,7 +126,7 @@ FAMILIES: Final = (
 """The address families of socket(2) that are open. Not AF_ALG (38), AF_VSOCK (40), or what Linux has given up."""
 
 PERSONALITIES: Final = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-"""The arguments of personality(2) that are open: 64 and 32 bits, both also with an old release's name, and the query."""
+"""The arguments of personality(2) that are open: 64 or 32 bits, each also with an old release's name, or a query."""
 
 NAMESPACES: Final = 0x7E020000
 """The flags of clone(2) that make a namespace, CLONE_NEWNS to CLONE_NEWNET: none may be set without CAP_SYS_ADMIN."""
