@@ -29,7 +29,17 @@ _PLATFORMS: Final = {"gnu": "manylinux_2_17_{}", "musl": "musllinux_1_2_{}"}
 _PACKAGES: Final = ("qemu-user", "musl:amd64", "musl:arm64", "libc6:arm64", "zlib1g:arm64")
 _DEBIAN: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _ABOUT: Final = "import sysconfig; print(sysconfig.get_path('stdlib'))"
-_LEFT_OUT: Final = ("lib-dynload", "site-packages", "dist-packages", "test", "config-*", "idlelib", "__pycache__")
+# What belongs to the machine or is not needed; sitecustomize.py is a distribution's and may be a link to nowhere.
+_LEFT_OUT: Final = (
+    "lib-dynload",
+    "site-packages",
+    "dist-packages",
+    "test",
+    "config-*",
+    "idlelib",
+    "__pycache__",
+    "sitecustomize.py",
+)
 
 
 class Unobtainable(Exception):
