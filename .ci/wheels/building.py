@@ -85,7 +85,9 @@ class Builder:
         """
         repaired = wheel.parent / "repaired"
         auditwheel = self.tools.command("auditwheel")
-        words = ["repair", "--plat", "auto", "--wheel-dir", str(repaired), str(wheel)]
+        # It wants to see each library that is linked to, and a machine with glibc has no libc.so that is a library.
+        excluded = ["--exclude", "libc.so"] if target.libc == "musl" else []
+        words = ["repair", "--plat", "auto", *excluded, "--wheel-dir", str(repaired), str(wheel)]
         run([auditwheel, *words], environment=self.tools.environment())
         (found,) = repaired.glob("*.whl")
         tags = found.stem.rpartition("-")[2].split(".")
