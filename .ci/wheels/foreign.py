@@ -117,6 +117,7 @@ class Workshop:
         standard = Path(run([python, "-c", _ABOUT]).strip())
         shutil.copytree(standard, library, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         shutil.copytree(unpacked / "freeze_core" / "lib", library / "lib-dynload")
+        _write_sysconfig(library, version, target)
         libraries = prefix / "lib" / "freeze_core.libs"
         shutil.copytree(unpacked / "freeze_core.libs", libraries)
         if target.libc == "musl":
@@ -176,6 +177,13 @@ def _unpack(packages: Sequence[Path], directory: Path) -> None:
         run(["dpkg-deb", "-x", package, directory])
     # The packages rely on a link that a Debian system has from the beginning.
     (directory / "lib").symlink_to("usr/lib")
+
+
+def _write_sysconfig(library: Path, version: str, target: Target) -> None:
+    """Write what sysconfig reads, with the only value that netloop asks for when it runs."""
+    free_threaded = version.endswith("t")
+    name = f"_sysconfigdata_{'t' if free_threaded else ''}_linux_{target.machine}-linux-{target.libc}.py"
+    (library / name).write_text(f"build_time_vars = {{'Py_GIL_DISABLED': {int(free_threaded)}}}\n")
 
 
 def _configure_apt(directory: Path) -> Path:
