@@ -19,10 +19,10 @@ _CAP_SYS_ADMIN: Final = 21
 _CAP_IPC_LOCK: Final = 14
 
 _SECCOMP_REMEDY: Final = (
-    "let the container's seccomp profile allow io_uring_setup, io_uring_enter and io_uring_register: with Docker "
-    "or Podman, add the three names to a copy of the default profile and start the container with "
-    "--security-opt seccomp=profile.json (seccomp=unconfined is a quick way to try it); on Kubernetes use a "
-    "securityContext.seccompProfile of type Localhost"
+    "let the container's seccomp profile allow io_uring_setup, io_uring_enter and io_uring_register: "
+    "`python -m netloop doctor --seccomp > profile.json` writes one, with which Docker or Podman start the container "
+    "by --security-opt seccomp=profile.json (seccomp=unconfined is a quick way to try it); on Kubernetes use a "
+    "securityContext.seccompProfile of type Localhost, and for a systemd unit SystemCallFilter="
 )
 
 
