@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.scheduler cimport Handle, ReadyQueue, Timers
+from netloop.core.stalls cimport StallDetector
 from netloop.core.wake cimport Wake
 
 
@@ -10,6 +11,8 @@ cdef class LoopCore:
     cdef ReadyQueue ready
     cdef Timers timers
     cdef Wake wake
+    # Looks on from a thread of its own, if it is asked to.
+    cdef StallDetector stalls
     cdef bint blocked
     cdef bint in_main_thread
     cdef readonly dict _signal_handlers

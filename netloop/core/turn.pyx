@@ -148,12 +148,15 @@ cdef class LoopCore:
         if limit != 0:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
-        elif c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
-            ring.enter(0, 0)
-        elif self.turns % YIELD_TURNS == 0:
-            # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
-            with nogil:
-                pass
+        else:
+            if ring.pulse.watched:
+                c.nl_pulse_go_on(&ring.pulse)
+            if c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
+                ring.enter(0, 0)
+            elif self.turns % YIELD_TURNS == 0:
+                # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
+                with nogil:
+                    pass
         PyErr_CheckSignals()
         if scheduled:
             if ring.endings:
@@ -202,12 +205,17 @@ cdef class LoopCore:
         """Submit, and ask the kernel again and again for what has arrived; says whether there is something to do."""
         cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
         cdef double end = monotonic() + seconds
-        while True:
+        cdef bint found = False
+        if self.ring.pulse.watched:
+            c.nl_pulse_rest(&self.ring.pulse)
+        while not found:
             self.ring.enter(0, 0)
-            if c.nl_ring_ready(&self.ring.ring) or self.ready.count:
-                return True
-            if monotonic() >= end:
+            found = c.nl_ring_ready(&self.ring.ring) or self.ready.count
+            if not found and monotonic() >= end:
                 return False
+        if self.ring.pulse.watched:
+            c.nl_pulse_begin(&self.ring.pulse)
+        return True
 
     cdef int schedule_farewell(self, Endpoint endpoint) except -1:
         """Have on_farewell() called in the next turn, at the place in the ready queue that call_soon() would give it.
@@ -274,9 +282,12 @@ cdef class LoopCore:
         return 0
 
     cdef int run_handle(self, Handle handle) except -1:
-        if handle._cancelled:
-            return 0
-        return self.run_timed(handle) if self._debug else handle.run()
+        try:
+            if handle._cancelled:
+                return 0
+            return self.run_timed(handle) if self._debug else handle.run()
+        finally:
+            self.ready.running = NULL
 
     cdef int run_timed(self, object handle) except -1:
         """Debug mode: run a handle and log it when it kept the loop for too long."""
@@ -292,6 +303,17 @@ cdef class LoopCore:
             self._current_handle = None
         return 0
 
+    # Looking on from another thread -----------------------------------------------------------------------------
+
+    def _new_stall_detector(self, double threshold):
+        """Make the loop's stall detector; it is for another thread to ask."""
+        self.stalls = StallDetector(self.ring, self.ready, threshold)
+        return self.stalls
+
+    def _endpoints(self):
+        """Who owns operations or could: transports, listeners, operations under way."""
+        return [endpoint for endpoint in self.ring.endpoints if endpoint is not None]
+
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
     def _enter_thread(self):
@@ -300,12 +322,16 @@ cdef class LoopCore:
         self.wake.written = False
         self.wake.mark_dirty()
         self.in_main_thread = threading.current_thread() is threading.main_thread()
+        if self.stalls is not None:
+            self.stalls.enter()
 
     def _leave_thread(self):
         try:
             self.wake.collect()
         finally:
             leave_thread(self.ring, self.wake)
+            if self.stalls is not None:
+                self.stalls.leave()
 
     def _wakeup_fd(self):
         """The process's wake-up descriptor, as far as this loop has it."""
