@@ -9,7 +9,6 @@
 #define NL_PULSE_H
 
 #include <linux/futex.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -24,7 +23,6 @@ enum nl_sleep { NL_AWAKE, NL_SLEEPS_UNTIL_WORK, NL_SLEEPS_FOR_A_TIME };
 struct nl_pulse {
     int64_t since;  /* when the turn's work began, nanoseconds on CLOCK_MONOTONIC; 0: the loop rests */
     uint32_t sleep; /* of the watcher; one of nl_sleep */
-    bool watched;   /* is there a watcher at all? */
 };
 
 static inline int64_t nl_clock(clockid_t clock)

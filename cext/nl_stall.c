@@ -13,11 +13,9 @@
 /* While the loop is saturated: how often to look which of both it is. */
 #define SATURATED_LOOK (NL_SECOND / 50)
 
-void nl_stall_init(struct nl_stall *stall, struct nl_pulse *pulse, const uint64_t *callbacks,
-                   const uint64_t *completions, int64_t threshold)
+void nl_stall_init(struct nl_stall *stall, const uint64_t *callbacks, const uint64_t *completions, int64_t threshold)
 {
-    *stall = (struct nl_stall){
-        .pulse = pulse, .callbacks = callbacks, .completions = completions, .threshold = threshold};
+    *stall = (struct nl_stall){.callbacks = callbacks, .completions = completions, .threshold = threshold};
 }
 
 void nl_stall_enter(struct nl_stall *stall)
@@ -29,7 +27,7 @@ void nl_stall_enter(struct nl_stall *stall)
 void nl_stall_close(struct nl_stall *stall)
 {
     __atomic_store_n(&stall->closing, 1, __ATOMIC_SEQ_CST);
-    nl_pulse_wake(stall->pulse);
+    nl_pulse_wake(&stall->pulse);
 }
 
 static struct nl_mark mark_of(const struct nl_stall *stall)
@@ -45,14 +43,14 @@ static bool same_mark(struct nl_mark one, struct nl_mark other)
 
 bool nl_stall_stands(const struct nl_stall *stall)
 {
-    return stall->turn && stall->turn == __atomic_load_n(&stall->pulse->since, __ATOMIC_ACQUIRE) &&
+    return stall->turn && stall->turn == __atomic_load_n(&stall->pulse.since, __ATOMIC_ACQUIRE) &&
            same_mark(mark_of(stall), stall->mark);
 }
 
 /* Sleep for so many nanoseconds, or, with 0, until the loop goes to work. */
 static void sleep_for(struct nl_stall *stall, int64_t nanoseconds)
 {
-    struct nl_pulse *pulse = stall->pulse;
+    struct nl_pulse *pulse = &stall->pulse;
     struct timespec time = {nanoseconds / NL_SECOND, nanoseconds % NL_SECOND};
     uint32_t how = nanoseconds ? NL_SLEEPS_FOR_A_TIME : NL_SLEEPS_UNTIL_WORK;
     __atomic_store_n(&pulse->sleep, how, __ATOMIC_SEQ_CST);
@@ -114,7 +112,7 @@ static int decide(struct nl_stall *stall, int64_t now)
 /* One look: an event, or NL_STALL_CLOSED for none. */
 static int look(struct nl_stall *stall, int64_t now)
 {
-    int64_t turn = __atomic_load_n(&stall->pulse->since, __ATOMIC_ACQUIRE);
+    int64_t turn = __atomic_load_n(&stall->pulse.since, __ATOMIC_ACQUIRE);
     struct nl_mark mark = mark_of(stall);
     bool moved = !same_mark(mark, stall->mark);
     if (stall->blocked && (turn != stall->turn || moved)) {

@@ -11,6 +11,7 @@
 #ifndef NL_STALL_H
 #define NL_STALL_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "nl_pulse.h"
@@ -37,7 +38,7 @@ struct nl_spent {
 };
 
 struct nl_stall {
-    struct nl_pulse *pulse;
+    struct nl_pulse pulse;
     const uint64_t *callbacks;   /* counters of the loop's thread */
     const uint64_t *completions;
     int64_t threshold;
@@ -58,8 +59,8 @@ struct nl_stall {
     int64_t length; /* with an event: for how long the callback, or the turn, has run; nanoseconds */
 };
 
-void nl_stall_init(struct nl_stall *stall, struct nl_pulse *pulse, const uint64_t *callbacks,
-                   const uint64_t *completions, int64_t threshold);
+/* The counters must be there until nl_stall_next() has said that the detector is closed, or is not called any more. */
+void nl_stall_init(struct nl_stall *stall, const uint64_t *callbacks, const uint64_t *completions, int64_t threshold);
 
 /* Called by the loop's thread before it runs: it is the one to look at. */
 void nl_stall_enter(struct nl_stall *stall);

@@ -170,7 +170,7 @@ class EventLoop(
         if self.is_closed():
             return
         if self._stall_watch is not None:
-            self._stall_watch.close()
+            self._stall_watch.close(self)
         self._remove_all_signal_handlers()
         super().close()
         self._listeners.clear()

@@ -373,7 +373,6 @@ cdef extern from "nl_heap.h" nogil:
 cdef extern from "nl_pulse.h" nogil:
     struct nl_pulse:
         int64_t since
-        bint watched
 
     void nl_pulse_rest(nl_pulse *pulse)
     void nl_pulse_go_on(nl_pulse *pulse)
@@ -394,11 +393,11 @@ cdef extern from "nl_stall.h" nogil:
         int64_t delay
 
     struct nl_stall:
+        nl_pulse pulse
         nl_spent before
         int64_t length
 
-    void nl_stall_init(nl_stall *stall, nl_pulse *pulse, const uint64_t *callbacks, const uint64_t *completions,
-                       int64_t threshold)
+    void nl_stall_init(nl_stall *stall, const uint64_t *callbacks, const uint64_t *completions, int64_t threshold)
     void nl_stall_enter(nl_stall *stall)
     int nl_stall_next(nl_stall *stall)
     bint nl_stall_stands(const nl_stall *stall)

@@ -78,8 +78,8 @@ cdef class BufferGroup:
 
 cdef class Ring:
     cdef nl_ring ring
-    # Since when the loop's thread has been at work, for a stall detector if there is one.
-    cdef nl_pulse pulse
+    # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
+    cdef nl_pulse *pulse
     cdef nl_sys sys
     cdef FaultPlan faults
     cdef nl_slots slots

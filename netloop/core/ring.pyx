@@ -400,11 +400,11 @@ cdef class Ring:
         cdef int result
         cdef timespec pause
         with nogil:
-            if wait and self.pulse.watched:
+            if wait and self.pulse != NULL:
                 # The rest ends before this thread asks for the interpreter lock, which may take long too.
-                c.nl_pulse_rest(&self.pulse)
+                c.nl_pulse_rest(self.pulse)
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
-                c.nl_pulse_begin(&self.pulse)
+                c.nl_pulse_begin(self.pulse)
             else:
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
         if result >= 0 or result == -EINTR:
@@ -627,7 +627,7 @@ cdef class Ring:
         """Cancel what is in flight, wait for it, and close the ring. At most a second."""
         if self.ring.fd < 0:
             return
-        self.pulse.watched = False
+        self.pulse = NULL
         try:
             if self.is_owner():
                 self.cancel_all(CLOSE_SECONDS)

@@ -1,8 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from netloop.core.cext cimport nl_spent, nl_stall
-from netloop.core.ring cimport Ring
-from netloop.core.scheduler cimport ReadyQueue
+from netloop.core.cext cimport nl_stall
 
 
 cdef class Sighting:
@@ -23,8 +21,8 @@ cdef class Sighting:
 
 cdef class StallDetector:
     cdef nl_stall stall
-    cdef Ring ring
-    cdef ReadyQueue ready
+    cdef object loop
+    cdef bint let_go
     # The loop's thread, by the interpreter's identifier.
     cdef readonly unsigned long thread
     # The collections of garbage in one turn: which turn, how much time, and since when one is under way.
@@ -32,5 +30,6 @@ cdef class StallDetector:
     cdef int64_t collected
     cdef int64_t collecting_since
 
+    cdef int begin(self, const uint64_t *callbacks, const uint64_t *completions, double threshold) except -1
     cdef object see(self, int event, int64_t noticed, str state, str channel)
     cdef int64_t collected_until(self, int64_t now)

@@ -7,6 +7,7 @@ this thread has the lock: nothing here runs Python code that could give it up in
 
 import gc
 import sys
+import weakref
 
 from netloop.core cimport cext as c
 
@@ -53,33 +54,36 @@ cdef class Sighting:
 
 
 cdef class StallDetector:
-    """Tells a thread of its own, which calls next(), of each turn of the loop that takes too long."""
+    """Tells a thread of its own, which calls next(), of each turn of the loop that takes too long.
 
-    def __init__(self, Ring ring, ReadyQueue ready, double threshold):
-        self.ring, self.ready = ring, ready
-        c.nl_stall_init(&self.stall, &ring.pulse, &ready.head, &ring.ring.counters.completions,
-                        <int64_t>(threshold * 1e9))
-        ring.pulse.watched = True
+    It refers to the loop weakly: a loop that is forgotten must be collectable although that thread lives. So whoever
+    closes the loop sees to it that next() has returned None, or is not called any more, before the loop's memory goes.
+    """
+
+    def __init__(self, object loop):
+        self.loop = weakref.ref(loop)
+
+    cdef int begin(self, const uint64_t *callbacks, const uint64_t *completions, double threshold) except -1:
+        c.nl_stall_init(&self.stall, callbacks, completions, <int64_t>(threshold * 1e9))
         gc.callbacks.append(self.note_collection)
+        return 0
 
     def enter(self):
         """The loop begins to run in the calling thread."""
         self.thread = PyThread_get_thread_ident()
         c.nl_stall_enter(&self.stall)
-        if self.ring.pulse.watched:
-            c.nl_pulse_begin(&self.ring.pulse)
-
-    def leave(self):
-        """The loop has stopped."""
-        c.nl_pulse_rest(&self.ring.pulse)
+        c.nl_pulse_begin(&self.stall.pulse)
 
     def close(self):
-        """Have next() return None from now on, and look no more."""
-        self.ring.pulse.watched = False
-        c.nl_pulse_rest(&self.ring.pulse)
+        """Have next() return None, once it has told the end of what it has seen."""
+        c.nl_pulse_rest(&self.stall.pulse)
         if self.note_collection in gc.callbacks:
             gc.callbacks.remove(self.note_collection)
         c.nl_stall_close(&self.stall)
+
+    def release(self):
+        """Have next() return None at once: called by its own thread, to which the loop has come to be closed."""
+        self.let_go = True
 
     def next(self):
         """Wait for the next sighting, in the detector's own thread; None when the detector has been closed."""
@@ -88,6 +92,8 @@ cdef class StallDetector:
         cdef char state = 0
         cdef char channel[64]
         channel[0] = 0
+        if self.let_go:
+            return None
         with nogil:
             event = c.nl_stall_next(&self.stall)
             noticed = nl_clock(CLOCK_MONOTONIC)
@@ -101,7 +107,7 @@ cdef class StallDetector:
     cdef object see(self, int event, int64_t noticed, str state, str channel):
         cdef Sighting sighting = Sighting.__new__(Sighting)
         cdef int64_t now = nl_clock(CLOCK_MONOTONIC)
-        cdef nl_spent spent
+        cdef c.nl_spent spent
         cdef double window
         sighting.kind = _KINDS[event]
         sighting.over = event == c.NL_STALL_BLOCKED_OVER or event == c.NL_STALL_SATURATED_OVER
@@ -111,11 +117,10 @@ cdef class StallDetector:
         sighting.lock_seconds = (now - noticed) * 1e-9
         sighting.seconds += sighting.lock_seconds
         sighting.stands = c.nl_stall_stands(&self.stall) or sighting.kind == "saturated"
-        sighting.handle = <object>self.ready.running if self.ready.running != NULL else None
         sighting.stack = stack_of(self.thread)
-        sighting.waiting = self.ready.count
-        if self.ring.ring.fd >= 0:
-            sighting.waiting += <Py_ssize_t>c.nl_ring_ready(&self.ring.ring)
+        loop = self.loop()
+        if loop is not None:
+            sighting.handle, sighting.waiting = loop._glance()
         sighting.gc_seconds = self.collected_until(now) * 1e-9
         sighting.state, sighting.channel = state, channel
         spent = c.nl_stall_spent(&self.stall)
@@ -138,12 +143,12 @@ cdef class StallDetector:
         if phase == "start":
             self.collecting_since = now
         elif self.collecting_since:
-            if self.collected_turn != self.ring.pulse.since:
-                self.collected_turn, self.collected = self.ring.pulse.since, 0
+            if self.collected_turn != self.stall.pulse.since:
+                self.collected_turn, self.collected = self.stall.pulse.since, 0
             self.collected += now - self.collecting_since
             self.collecting_since = 0
 
     cdef int64_t collected_until(self, int64_t now):
         """How long garbage has been collected in this turn; nanoseconds."""
-        cdef int64_t past = self.collected if self.collected_turn == self.ring.pulse.since else 0
+        cdef int64_t past = self.collected if self.collected_turn == self.stall.pulse.since else 0
         return past + (now - self.collecting_since if self.collecting_since else 0)

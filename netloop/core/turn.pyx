@@ -149,8 +149,8 @@ cdef class LoopCore:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
         else:
-            if ring.pulse.watched:
-                c.nl_pulse_go_on(&ring.pulse)
+            if ring.pulse != NULL:
+                c.nl_pulse_go_on(ring.pulse)
             if c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
                 ring.enter(0, 0)
             elif self.turns % YIELD_TURNS == 0:
@@ -206,15 +206,15 @@ cdef class LoopCore:
         cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
         cdef double end = monotonic() + seconds
         cdef bint found = False
-        if self.ring.pulse.watched:
-            c.nl_pulse_rest(&self.ring.pulse)
+        if self.ring.pulse != NULL:
+            c.nl_pulse_rest(self.ring.pulse)
         while not found:
             self.ring.enter(0, 0)
             found = c.nl_ring_ready(&self.ring.ring) or self.ready.count
             if not found and monotonic() >= end:
                 return False
-        if self.ring.pulse.watched:
-            c.nl_pulse_begin(&self.ring.pulse)
+        if self.ring.pulse != NULL:
+            c.nl_pulse_begin(self.ring.pulse)
         return True
 
     cdef int schedule_farewell(self, Endpoint endpoint) except -1:
@@ -306,9 +306,23 @@ cdef class LoopCore:
     # Looking on from another thread -----------------------------------------------------------------------------
 
     def _new_stall_detector(self, double threshold):
-        """Make the loop's stall detector; it is for another thread to ask."""
-        self.stalls = StallDetector(self.ring, self.ready, threshold)
+        """Make the loop's stall detector, for another thread to ask."""
+        self.stalls = StallDetector(self)
+        self.stalls.begin(&self.ready.head, &self.ring.ring.counters.completions, threshold)
+        self.ring.pulse = &self.stalls.stall.pulse
         return self.stalls
+
+    def _end_stall_detector(self):
+        """Have the detector say that it is closed, when it has told the end of what it has seen."""
+        self.ring.pulse = NULL
+        self.stalls.close()
+
+    def _glance(self):
+        """For the detector's thread: the handle that is being run, or None, and how many callbacks and events wait."""
+        cdef Py_ssize_t waiting = self.ready.count
+        if self.ring.ring.fd >= 0:
+            waiting += <Py_ssize_t>c.nl_ring_ready(&self.ring.ring)
+        return <object>self.ready.running if self.ready.running != NULL else None, waiting
 
     def _endpoints(self):
         """Who owns operations or could: transports, listeners, operations under way."""
@@ -322,7 +336,7 @@ cdef class LoopCore:
         self.wake.written = False
         self.wake.mark_dirty()
         self.in_main_thread = threading.current_thread() is threading.main_thread()
-        if self.stalls is not None:
+        if self.ring.pulse != NULL:
             self.stalls.enter()
 
     def _leave_thread(self):
@@ -330,8 +344,8 @@ cdef class LoopCore:
             self.wake.collect()
         finally:
             leave_thread(self.ring, self.wake)
-            if self.stalls is not None:
-                self.stalls.leave()
+            if self.ring.pulse != NULL:
+                c.nl_pulse_rest(self.ring.pulse)
 
     def _wakeup_fd(self):
         """The process's wake-up descriptor, as far as this loop has it."""

@@ -121,19 +121,19 @@ class StallWatch:
             thread.start()
             self._thread = thread
 
-    def close(self) -> None:
+    def close(self, loop: StallReports) -> None:
         """The loop is being closed: end the thread, and tell the handler what it has not heard."""
-        self._detector.close()
-        # A loop that is closed by being collected may be so in this very thread.
-        if self._thread is not None and self._thread is not threading.current_thread():
+        loop._end_stall_detector()
+        if self._thread is threading.current_thread():
+            # The loop was forgotten while this thread had the last reference.
+            self._detector.release()
+        elif self._thread is not None:
             self._thread.join()
         while self._untold:
             try:
-                self._tell()
+                self._tell(loop)
             except Exception as error:
-                loop = self._loop()
-                if loop is not None:
-                    loop.call_exception_handler({"message": "Exception in the stall handler", "exception": error})
+                loop.call_exception_handler({"message": "Exception in the stall handler", "exception": error})
 
     def abandon(self) -> None:
         """In a forked child, which has no such thread."""
@@ -180,7 +180,7 @@ class StallWatch:
             self._untold.clear()
             return
         with contextlib.suppress(RuntimeError):  # it is being closed, and close() tells
-            loop.call_soon_threadsafe(self._tell)
+            loop.call_soon_threadsafe(self._tell, loop)
 
     def _remember(self, report: StallReport) -> None:
         where = str(report.stack[0]) if report.stack else ""
@@ -224,10 +224,9 @@ class StallWatch:
 
     # In the loop's thread ---------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        loop = self._loop()
+    def _tell(self, loop: StallReports) -> None:
         report = self._untold.popleft() if self._untold else None
-        if report is not None and loop is not None and loop._stall_handler is not None:
+        if report is not None and loop._stall_handler is not None:
             loop._stall_handler(report)
 
 

@@ -8,15 +8,14 @@
 #define THRESHOLD (NL_SECOND * 2 / 5)
 
 struct loop {
-    struct nl_pulse pulse;
     struct nl_stall stall;
     uint64_t callbacks, completions;
 };
 
 static void open_loop(struct loop *loop)
 {
-    *loop = (struct loop){.pulse.watched = true};
-    nl_stall_init(&loop->stall, &loop->pulse, &loop->callbacks, &loop->completions, THRESHOLD);
+    loop->callbacks = loop->completions = 0;
+    nl_stall_init(&loop->stall, &loop->callbacks, &loop->completions, THRESHOLD);
     nl_stall_enter(&loop->stall);
 }
 
@@ -35,10 +34,10 @@ static void *block_once(void *argument)
 {
     struct loop *loop = argument;
     pass(THRESHOLD / 5);
-    nl_pulse_begin(&loop->pulse);
+    nl_pulse_begin(&loop->stall.pulse);
     take_up(&loop->callbacks);
     pass(4 * THRESHOLD);
-    nl_pulse_rest(&loop->pulse);
+    nl_pulse_rest(&loop->stall.pulse);
     return NULL;
 }
 
@@ -62,15 +61,15 @@ CASE(one_callback_that_does_not_return_blocks)
 static void *be_busy(void *argument)
 {
     struct loop *loop = argument;
-    nl_pulse_begin(&loop->pulse);
+    nl_pulse_begin(&loop->stall.pulse);
     for (unsigned i = 0; i < 200; i++) {
         take_up(i % 2 ? &loop->callbacks : &loop->completions);
         pass(THRESHOLD / 50);
     }
-    nl_pulse_go_on(&loop->pulse);
+    nl_pulse_go_on(&loop->stall.pulse);
     take_up(&loop->callbacks);
     pass(4 * THRESHOLD);
-    nl_pulse_rest(&loop->pulse);
+    nl_pulse_rest(&loop->stall.pulse);
     return NULL;
 }
 
@@ -93,9 +92,9 @@ static void *be_quick(void *argument)
 {
     struct loop *loop = argument;
     for (unsigned i = 0; i < 200; i++) {
-        nl_pulse_begin(&loop->pulse);
+        nl_pulse_begin(&loop->stall.pulse);
         take_up(&loop->callbacks);
-        nl_pulse_rest(&loop->pulse);
+        nl_pulse_rest(&loop->stall.pulse);
         pass(THRESHOLD / 50);
     }
     /* A long rest is no stall. */
@@ -137,9 +136,9 @@ CASE(the_end_of_a_stall_is_told_before_the_detector_is_closed)
 {
     struct loop loop;
     open_loop(&loop);
-    nl_pulse_begin(&loop.pulse);
+    nl_pulse_begin(&loop.stall.pulse);
     CHECK_EQUAL(nl_stall_next(&loop.stall), NL_STALL_BLOCKED);
-    nl_pulse_rest(&loop.pulse);
+    nl_pulse_rest(&loop.stall.pulse);
     nl_stall_close(&loop.stall);
     CHECK_EQUAL(nl_stall_next(&loop.stall), NL_STALL_BLOCKED_OVER);
     CHECK_EQUAL(nl_stall_next(&loop.stall), NL_STALL_CLOSED);
