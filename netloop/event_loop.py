@@ -16,11 +16,11 @@ from typing import Any, TypeVarTuple
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.inspection import Inspection
 from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
-from netloop.hosted.stalls import StallReports
 from netloop.hosted.subprocesses import Subprocesses
 from netloop.hosted.tls import TLSProtocol
 from netloop.hosted.unix import UnixSockets
@@ -65,7 +65,7 @@ class EventLoop(
     Subprocesses,
     DefaultExecutor,
     NoNesting,
-    StallReports,
+    Inspection,
     LoopCore,
     asyncio.BaseEventLoop,
 ):
@@ -89,10 +89,13 @@ class EventLoop(
         stall_threshold: seconds, from 0.01 to 3600, after which a turn that does not end is reported: to the log while
             it lasts, with the Python stack, and to set_stall_handler(). For that the loop has another thread, which
             sleeps while all is well. 0 is off. By default as ``NETLOOP_STALL_THRESHOLD`` says, or else off.
+        inspect: let processes of the same user look at this one, with ``python -m netloop stacks`` and ``top``, while
+            it is stuck too. For that the process has a UNIX socket, and a thread that answers there. Where there can be
+            no socket that is logged. By default as ``NETLOOP_INSPECT`` says: 1, or else 0.
 
     Raises:
-        ValueError: a size, ``spin`` or ``stall_threshold`` is out of range; or ``NETLOOP_EAGER_WRITES`` is neither 0
-            nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
+        ValueError: a size, ``spin`` or ``stall_threshold`` is out of range; or ``NETLOOP_EAGER_WRITES`` or
+            ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -108,6 +111,7 @@ class EventLoop(
         spin: float = 0.0,
         eager_writes: bool | None = None,
         stall_threshold: float | None = None,
+        inspect: bool | None = None,
         _faults: FaultPlan | None = None,
     ) -> None:
         if fixed_files is None:
@@ -129,6 +133,8 @@ class EventLoop(
             stall_threshold = _seconds("NETLOOP_STALL_THRESHOLD")
         if stall_threshold and not 0.01 <= stall_threshold <= 3600:
             raise ValueError(f"stall_threshold must be 0 or from 0.01 to 3600 seconds, not {stall_threshold}")
+        if inspect is None:
+            inspect = _switch("NETLOOP_INSPECT")
         try:
             self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
         except OSError as error:
@@ -139,6 +145,8 @@ class EventLoop(
         self._socket_calls = SocketCalls(self, self._transports)
         if stall_threshold:
             self._watch_for_stalls(stall_threshold)
+        if inspect:
+            self._let_inspect()
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
@@ -169,8 +177,8 @@ class EventLoop(
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        if self._stall_watch is not None:
-            self._stall_watch.close(self)
+        self._end_inspection()
+        self._end_stall_reports()
         self._remove_all_signal_handlers()
         super().close()
         self._listeners.clear()

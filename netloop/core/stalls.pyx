@@ -130,6 +130,14 @@ cdef class StallDetector:
             sighting.delay_share = min(1.0, (spent.delay - self.stall.before.delay) / window)
         return sighting
 
+    def pulse(self):
+        """For how long the turn that is under way has run, 0 if none is; and the CPU time of the loop's thread."""
+        cdef int64_t since = self.stall.pulse.since
+        cdef int64_t now = nl_clock(CLOCK_MONOTONIC)
+        if not self.thread:
+            return 0.0, 0.0
+        return max(0, now - since) * 1e-9 if since else 0.0, c.nl_stall_spent(&self.stall).cpu * 1e-9
+
     def stands(self):
         """Has the loop still not gone on since the last sighting?"""
         return c.nl_stall_stands(&self.stall)

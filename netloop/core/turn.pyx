@@ -305,6 +305,18 @@ cdef class LoopCore:
 
     # Looking on from another thread -----------------------------------------------------------------------------
 
+    def _take_pulse(self):
+        """Have _pulse() tell since when the loop works, if no detector asks for that."""
+        if self.stalls is None:
+            self._new_stall_detector(0)
+
+    def _pulse(self):
+        """How long the turn that is under way has taken, 0 if the loop rests; and the CPU time of the loop's thread.
+
+        Both in seconds; 0 if the pulse is not taken, or the loop has not run yet.
+        """
+        return (0.0, 0.0) if self.stalls is None else self.stalls.pulse()
+
     def _new_stall_detector(self, double threshold):
         """Make the loop's stall detector, for another thread to ask."""
         self.stalls = StallDetector(self)
@@ -315,7 +327,8 @@ cdef class LoopCore:
     def _end_stall_detector(self):
         """Have the detector say that it is closed, when it has told the end of what it has seen."""
         self.ring.pulse = NULL
-        self.stalls.close()
+        if self.stalls is not None:
+            self.stalls.close()
 
     def _glance(self):
         """For the detector's thread: the handle that is being run, or None, and how many callbacks and events wait."""
@@ -370,6 +383,7 @@ cdef class LoopCore:
         if self.ring is not None:
             self.ring.after_fork(True)
             self.ring.abandon()
+            self._end_stall_detector()
 
     def _close_ring(self):
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""

@@ -18,7 +18,7 @@ from asyncio.log import logger
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -75,6 +75,19 @@ class StallReports(LoopMixin):
 
     def _watch_for_stalls(self, threshold: float) -> None:
         self._stall_watch = StallWatch(self, threshold)
+
+    def _end_stall_reports(self) -> None:
+        """The loop is being closed."""
+        if self._stall_watch is not None:
+            self._stall_watch.close(self)
+        else:
+            self._end_stall_detector()
+
+    def _slowest(self) -> list[dict[str, Any]]:
+        """The callbacks that have blocked the loop, those first that took longest, in what JSON knows."""
+        slowest = list(self._stall_watch.slowest.items()) if self._stall_watch is not None else []
+        slowest.sort(key=lambda pair: -pair[1].longest)
+        return [{"callback": name, **asdict(slow)} for name, slow in slowest]
 
     def _stall_counters(self) -> dict[str, Any]:
         """What loop.statistics() tells of stalls."""
@@ -138,7 +151,7 @@ class StallWatch:
     def abandon(self) -> None:
         """In a forked child, which has no such thread."""
         self._thread = None
-        self._detector.close()
+        self._untold.clear()
 
     # In the detector's thread -----------------------------------------------------------------------------------
 
