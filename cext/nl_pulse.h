@@ -9,6 +9,7 @@
 #define NL_PULSE_H
 
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -23,6 +24,7 @@ enum nl_sleep { NL_AWAKE, NL_SLEEPS_UNTIL_WORK, NL_SLEEPS_FOR_A_TIME };
 struct nl_pulse {
     int64_t since;  /* when the turn's work began, nanoseconds on CLOCK_MONOTONIC; 0: the loop rests */
     uint32_t sleep; /* of the watcher; one of nl_sleep */
+    bool has_lock;  /* has the loop's thread got the interpreter lock since then? */
 };
 
 static inline int64_t nl_clock(clockid_t clock)
@@ -50,14 +52,20 @@ static inline void nl_pulse_go_on(struct nl_pulse *pulse)
     __atomic_store_n(&pulse->since, nl_clock(CLOCK_MONOTONIC_COARSE), __ATOMIC_RELEASE);
 }
 
-/* The loop goes to work after a rest. */
-static inline void nl_pulse_begin(struct nl_pulse *pulse)
+/* The loop goes to work after a rest, with the interpreter lock, or it is about to ask for that. */
+static inline void nl_pulse_begin(struct nl_pulse *pulse, bool has_lock)
 {
+    __atomic_store_n(&pulse->has_lock, has_lock, __ATOMIC_RELAXED);
     nl_pulse_go_on(pulse);
     /* The watcher says first that it sleeps and then looks at the time: one of both sees what the other has written. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pulse->sleep, __ATOMIC_RELAXED) == NL_SLEEPS_UNTIL_WORK)
         nl_pulse_wake(pulse);
+}
+
+static inline void nl_pulse_got_lock(struct nl_pulse *pulse)
+{
+    __atomic_store_n(&pulse->has_lock, true, __ATOMIC_RELAXED);
 }
 
 #endif

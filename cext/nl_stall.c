@@ -149,11 +149,9 @@ int nl_stall_next(struct nl_stall *stall)
     }
 }
 
-/* Read a file of the loop's thread in /proc: the number of bytes, 0 if there is nothing to be read. */
-static size_t read_file(const struct nl_stall *stall, const char *name, char *text, size_t size)
+/* Read a file: the number of bytes, 0 if there is nothing to be read. */
+static size_t read_path(const char *path, char *text, size_t size)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)stall->thread, name);
     int file = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = file < 0 ? 0 : read(file, text, size - 1);
     if (file >= 0)
@@ -164,14 +162,35 @@ static size_t read_file(const struct nl_stall *stall, const char *name, char *te
     return (size_t)length;
 }
 
+/* Read a file of the loop's thread in /proc. */
+static size_t read_file(const struct nl_stall *stall, const char *name, char *text, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)stall->thread, name);
+    return read_path(path, text, size);
+}
+
+/* The second number of schedstat; 0 where the kernel does not count. */
+static int64_t delay_in(const char *text)
+{
+    long long delay;
+    return sscanf(text, "%*u %lld", &delay) == 1 ? delay : 0;
+}
+
 struct nl_spent nl_stall_spent(const struct nl_stall *stall)
 {
     struct nl_spent spent = {.at = nl_clock(CLOCK_MONOTONIC), .cpu = nl_clock(stall->cpu_clock)};
     char text[128];
-    long long delay;
-    if (read_file(stall, "schedstat", text, sizeof(text)) && sscanf(text, "%*u %lld", &delay) == 1)
-        spent.delay = delay;
+    read_file(stall, "schedstat", text, sizeof(text));
+    spent.delay = delay_in(text);
     return spent;
+}
+
+int64_t nl_own_delay(void)
+{
+    char text[128];
+    read_path("/proc/thread-self/schedstat", text, sizeof(text));
+    return delay_in(text);
 }
 
 char nl_stall_state(const struct nl_stall *stall, char *channel, size_t size)

@@ -77,6 +77,9 @@ void nl_stall_close(struct nl_stall *stall);
 /* What the loop's thread has spent until now. */
 struct nl_spent nl_stall_spent(const struct nl_stall *stall);
 
+/* For how long the calling thread, in its life, was ready to run and not given a CPU; nanoseconds. */
+int64_t nl_own_delay(void);
+
 /* In which state the loop's thread is, a letter as in proc_pid_stat(5) or '?', and, if it sleeps, in which function of
  * the kernel; an empty string where the kernel does not tell. */
 char nl_stall_state(const struct nl_stall *stall, char *channel, size_t size);

@@ -373,10 +373,12 @@ cdef extern from "nl_heap.h" nogil:
 cdef extern from "nl_pulse.h" nogil:
     struct nl_pulse:
         int64_t since
+        flag has_lock
 
     void nl_pulse_rest(nl_pulse *pulse)
     void nl_pulse_go_on(nl_pulse *pulse)
-    void nl_pulse_begin(nl_pulse *pulse)
+    void nl_pulse_begin(nl_pulse *pulse, bint has_lock)
+    void nl_pulse_got_lock(nl_pulse *pulse)
 
 
 cdef extern from "nl_stall.h" nogil:
@@ -403,4 +405,5 @@ cdef extern from "nl_stall.h" nogil:
     bint nl_stall_stands(const nl_stall *stall)
     void nl_stall_close(nl_stall *stall)
     nl_spent nl_stall_spent(const nl_stall *stall)
+    int64_t nl_own_delay()
     char nl_stall_state(const nl_stall *stall, char *channel, size_t size)

@@ -404,9 +404,11 @@ cdef class Ring:
                 # The rest ends before this thread asks for the interpreter lock, which may take long too.
                 c.nl_pulse_rest(self.pulse)
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
-                c.nl_pulse_begin(self.pulse)
+                c.nl_pulse_begin(self.pulse, False)
             else:
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
+        if wait and self.pulse != NULL:
+            c.nl_pulse_got_lock(self.pulse)
         if result >= 0 or result == -EINTR:
             return 0
         if result == -EBUSY or result == -EAGAIN:

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from netloop.core.cext cimport nl_stall
+from netloop.core.cext cimport nl_spent, nl_stall
 
 
 cdef class Sighting:
@@ -11,6 +11,7 @@ cdef class Sighting:
     cdef readonly double delay_share
     cdef readonly double gc_seconds
     cdef readonly double lock_seconds
+    cdef readonly bint without_lock
     cdef readonly str state
     cdef readonly str channel
     cdef readonly bint stands
@@ -31,5 +32,6 @@ cdef class StallDetector:
     cdef int64_t collecting_since
 
     cdef int begin(self, const uint64_t *callbacks, const uint64_t *completions, double threshold) except -1
-    cdef object see(self, int event, int64_t noticed, str state, str channel)
+    cdef object see(self, int event, const nl_spent *noticed, int64_t own_delay, bint without_lock, str state,
+                    str channel)
     cdef int64_t collected_until(self, int64_t now)

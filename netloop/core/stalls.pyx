@@ -47,8 +47,9 @@ cdef class Sighting:
 
     ``cpu_share`` and ``delay_share`` say which part of the time the loop's thread was on a CPU, and was ready for one
     but given none. ``gc_seconds`` is what collections of garbage have taken in this turn, ``lock_seconds`` how long
-    this thread has waited for the interpreter lock. ``state`` and ``channel`` are the thread's state, as in
-    proc_pid_stat(5), and the function of the kernel in which it slept. ``stands`` says that the loop has not gone on
+    this thread has waited for the interpreter lock while CPUs were given to it and to the loop's. ``without_lock`` says
+    that the loop itself waited for that lock, to begin its turn. ``state`` and ``channel`` are the thread's state, as
+    in proc_pid_stat(5), and the function of the kernel in which it slept. ``stands`` says that the loop has not gone on
     since, so that ``handle`` and ``stack`` are those of the stall. ``waiting`` counts the callbacks that wait.
     """
 
@@ -72,7 +73,7 @@ cdef class StallDetector:
         """The loop begins to run in the calling thread."""
         self.thread = PyThread_get_thread_ident()
         c.nl_stall_enter(&self.stall)
-        c.nl_pulse_begin(&self.stall.pulse)
+        c.nl_pulse_begin(&self.stall.pulse, True)
 
     def close(self):
         """Have next() return None, once it has told the end of what it has seen."""
@@ -88,7 +89,9 @@ cdef class StallDetector:
     def next(self):
         """Wait for the next sighting, in the detector's own thread; None when the detector has been closed."""
         cdef int event
-        cdef int64_t noticed
+        cdef c.nl_spent noticed
+        cdef int64_t own_delay = 0
+        cdef bint without_lock = False
         cdef char state = 0
         cdef char channel[64]
         channel[0] = 0
@@ -96,17 +99,21 @@ cdef class StallDetector:
             return None
         with nogil:
             event = c.nl_stall_next(&self.stall)
-            noticed = nl_clock(CLOCK_MONOTONIC)
+            noticed.at = 0
             if event == c.NL_STALL_BLOCKED or event == c.NL_STALL_SATURATED:
                 # Asked before the lock is: whoever holds it may let go of it only when the stall is over.
                 state = c.nl_stall_state(&self.stall, channel, sizeof(channel))
+                without_lock = not self.stall.pulse.has_lock
+                own_delay = c.nl_own_delay()
+                noticed = c.nl_stall_spent(&self.stall)
         if event == c.NL_STALL_CLOSED:
             return None
-        return self.see(event, noticed, chr(state), (<bytes>channel).decode("ascii", "replace"))
+        return self.see(event, &noticed, own_delay, without_lock, chr(state),
+                        (<bytes>channel).decode("ascii", "replace"))
 
-    cdef object see(self, int event, int64_t noticed, str state, str channel):
+    cdef object see(self, int event, const c.nl_spent *noticed, int64_t own_delay, bint without_lock, str state,
+                    str channel):
         cdef Sighting sighting = Sighting.__new__(Sighting)
-        cdef int64_t now = nl_clock(CLOCK_MONOTONIC)
         cdef c.nl_spent spent
         cdef double window
         sighting.kind = _KINDS[event]
@@ -114,16 +121,19 @@ cdef class StallDetector:
         sighting.seconds = self.stall.length * 1e-9
         if sighting.over:
             return sighting
-        sighting.lock_seconds = (now - noticed) * 1e-9
-        sighting.seconds += sighting.lock_seconds
         sighting.stands = c.nl_stall_stands(&self.stall) or sighting.kind == "saturated"
         sighting.stack = stack_of(self.thread)
         loop = self.loop()
         if loop is not None:
             sighting.handle, sighting.waiting = loop._glance()
-        sighting.gc_seconds = self.collected_until(now) * 1e-9
-        sighting.state, sighting.channel = state, channel
+        sighting.state, sighting.channel, sighting.without_lock = state, channel, without_lock
+        # Of less weight than what is above, so that it may be of a moment later.
         spent = c.nl_stall_spent(&self.stall)
+        sighting.gc_seconds = self.collected_until(spent.at) * 1e-9
+        sighting.seconds += (spent.at - noticed.at) * 1e-9
+        # Whoever has the lock, or waits for it, may also just not be given a CPU.
+        sighting.lock_seconds = max(
+            0, spent.at - noticed.at - max(spent.delay - noticed.delay, c.nl_own_delay() - own_delay)) * 1e-9
         window = spent.at - self.stall.before.at
         if self.stall.before.at and window > 0:
             sighting.cpu_share = min(1.0, (spent.cpu - self.stall.before.cpu) / window)

@@ -214,7 +214,7 @@ cdef class LoopCore:
             if not found and monotonic() >= end:
                 return False
         if self.ring.pulse != NULL:
-            c.nl_pulse_begin(self.ring.pulse)
+            c.nl_pulse_begin(self.ring.pulse, True)
         return True
 
     cdef int schedule_farewell(self, Endpoint endpoint) except -1:

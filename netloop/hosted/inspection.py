@@ -153,7 +153,8 @@ class Inspector:
         client.sendall(json.dumps(answer).encode() + b"\n")
 
     def _describe(self, limit: int) -> dict[str, Any]:
-        loops = [loop for loop in self._loops if not loop.is_closed()]
+        with self._lock:
+            loops = [loop for loop in self._loops if not loop.is_closed()]
         return {
             "pid": os.getpid(),
             "netloop": __version__,

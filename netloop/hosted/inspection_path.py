@@ -51,6 +51,9 @@ def claim() -> tuple[socket.socket, str]:
             path = str(folder / socket_name(os.getpid()))
             return _listen(path), path
         except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                # Whoever looks for this process would find that other one first.
+                raise
             problems.append(f"{folder}: {error.strerror or error}")
     raise OSError(errno.EACCES, "; ".join(problems))
 

@@ -254,6 +254,8 @@ def _kind(text: str) -> Literal["blocked", "saturated"]:
 
 
 def _cause_of(sighting: Sighting, lock_held: bool) -> Literal["cpu", "gc", "waiting", "lock", "starved"]:
+    if sighting.without_lock:
+        return "lock"
     if sighting.gc_seconds >= _MOST * sighting.seconds:
         return "gc"
     if sighting.cpu_share >= _MOST:

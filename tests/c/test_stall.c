@@ -34,7 +34,7 @@ static void *block_once(void *argument)
 {
     struct loop *loop = argument;
     pass(THRESHOLD / 5);
-    nl_pulse_begin(&loop->stall.pulse);
+    nl_pulse_begin(&loop->stall.pulse, true);
     take_up(&loop->callbacks);
     pass(4 * THRESHOLD);
     nl_pulse_rest(&loop->stall.pulse);
@@ -61,7 +61,7 @@ CASE(one_callback_that_does_not_return_blocks)
 static void *be_busy(void *argument)
 {
     struct loop *loop = argument;
-    nl_pulse_begin(&loop->stall.pulse);
+    nl_pulse_begin(&loop->stall.pulse, true);
     for (unsigned i = 0; i < 200; i++) {
         take_up(i % 2 ? &loop->callbacks : &loop->completions);
         pass(THRESHOLD / 50);
@@ -92,7 +92,7 @@ static void *be_quick(void *argument)
 {
     struct loop *loop = argument;
     for (unsigned i = 0; i < 200; i++) {
-        nl_pulse_begin(&loop->stall.pulse);
+        nl_pulse_begin(&loop->stall.pulse, true);
         take_up(&loop->callbacks);
         nl_pulse_rest(&loop->stall.pulse);
         pass(THRESHOLD / 50);
@@ -136,7 +136,7 @@ CASE(the_end_of_a_stall_is_told_before_the_detector_is_closed)
 {
     struct loop loop;
     open_loop(&loop);
-    nl_pulse_begin(&loop.stall.pulse);
+    nl_pulse_begin(&loop.stall.pulse, true);
     CHECK_EQUAL(nl_stall_next(&loop.stall), NL_STALL_BLOCKED);
     nl_pulse_rest(&loop.stall.pulse);
     nl_stall_close(&loop.stall);
