@@ -83,9 +83,15 @@ static void begin_turn(struct nl_stall *stall, int64_t turn, struct nl_mark mark
 {
     stall->turn = turn;
     stall->first_look = stall->mark_since = now;
-    stall->mark = mark;
+    stall->mark = stall->first_mark = mark;
     stall->decided = false;
     stall->before.at = 0;
+}
+
+/* How much the loop has taken up since the turn was looked at first. */
+static uint64_t taken_up(const struct nl_stall *stall)
+{
+    return stall->mark.callbacks - stall->first_mark.callbacks + stall->mark.completions - stall->first_mark.completions;
 }
 
 /* Is the turn too long, and how? Known when the mark has been looked at for a quarter of the threshold. */
@@ -102,7 +108,8 @@ static int decide(struct nl_stall *stall, int64_t now)
         stall->length = now - stall->blocked_since;
         return NL_STALL_BLOCKED;
     }
-    if (!first)
+    /* One that is about to be taken up when the thread is given a CPU again does not come and go. */
+    if (!first || taken_up(stall) < 2)
         return NL_STALL_CLOSED;
     stall->decided = stall->saturated = true;
     stall->length = now - stall->turn;

@@ -49,6 +49,7 @@ struct nl_stall {
     /* The turn that is looked at, and the callback in it. */
     int64_t turn;       /* when it began; 0: none */
     int64_t first_look; /* when it was looked at first */
+    struct nl_mark first_mark;
     struct nl_mark mark;
     int64_t mark_since; /* when the mark was seen first */
     bool decided;       /* is it known whether this turn is too long, and how? */

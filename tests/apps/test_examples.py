@@ -41,3 +41,11 @@ def test_fastapi_hello(serve: Serve) -> None:
     pytest.importorskip("fastapi", reason="not installed: pip install fastapi")
     command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--loop", "netloop:new_event_loop", "--port", "0")
     assert serve(*command, "fastapi_hello:app").ask_json("/netloop") == {"hello": "netloop"}
+
+
+def test_stall_report(start: Callable[..., Program]) -> None:
+    child = start(str(EXAMPLES / "stall_report.py"))
+    assert child.wait() == 0, child.output
+    assert "The event loop is blocked: answer_request in the task 'a slow request'" in child.output
+    assert "a slow request, in answer_request, blocked the loop for" in child.output
+    assert "stall_report.py:" in child.output.partition("the line: ")[2]
