@@ -396,6 +396,7 @@ cdef extern from "nl_stall.h" nogil:
 
     struct nl_stall:
         nl_pulse pulse
+        int64_t turn
         nl_spent before
         int64_t length
 

@@ -167,6 +167,6 @@ cdef class StallDetector:
             self.collecting_since = 0
 
     cdef int64_t collected_until(self, int64_t now):
-        """How long garbage has been collected in this turn; nanoseconds."""
-        cdef int64_t past = self.collected if self.collected_turn == self.stall.pulse.since else 0
+        """How long garbage has been collected in the turn that is looked at; nanoseconds."""
+        cdef int64_t past = self.collected if self.collected_turn == self.stall.turn else 0
         return past + (now - self.collecting_since if self.collecting_since else 0)

