@@ -24,6 +24,8 @@ import netloop
 from netloop.hosted import inspection_path
 from netloop.tools.inspection import Unanswered, ask
 
+pytestmark = pytest.mark.loops("netloop")
+
 LONG = 0.5
 
 

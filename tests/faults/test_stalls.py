@@ -31,6 +31,9 @@ ATTEMPTS = 5
 usleep_with_the_lock = ctypes.PyDLL(None).usleep
 
 
+pytestmark = pytest.mark.loops("netloop")
+
+
 class Watched:
     """A loop with a stall detector, and what its handler was told of callbacks that block.
 
