@@ -88,8 +88,8 @@ class EventLoop(
             ``NETLOOP_EAGER_WRITES`` says: 1, or else 0.
         stall_threshold: seconds, from 0.01 to 3600, after which a turn that does not end is reported: to the log while
             it lasts, with the Python stack, and to set_stall_handler(). For that the loop has another thread, which
-            sleeps while all is well; Python 3.12 and later warn of ``os.fork()`` in a process with threads. 0 is off. By
-            default as ``NETLOOP_STALL_THRESHOLD`` says, or else off.
+            sleeps while all is well (Python 3.12 and later warn of ``os.fork()`` in a process with threads). 0 is off.
+            By default as ``NETLOOP_STALL_THRESHOLD`` says, or else off.
         inspect: let processes of the same user look at this one, with ``python -m netloop stacks`` and ``top``, while
             it is stuck too. For that the process has a UNIX socket, and a thread that answers there. Where there can be
             no socket that is logged. By default as ``NETLOOP_INSPECT`` says: 1, or else 0.
