@@ -46,6 +46,8 @@ def test_fastapi_hello(serve: Serve) -> None:
 def test_stall_report(start: Callable[..., Program]) -> None:
     child = start(str(EXAMPLES / "stall_report.py"))
     assert child.wait() == 0, child.output
-    assert "The event loop is blocked: answer_request in the task 'a slow request'" in child.output
-    assert "a slow request, in answer_request, blocked the loop for" in child.output
+    # Where the machine is busy with other things, it may not be that one callback alone.
+    kinds = "(blocked|saturated)"
+    child.wait_for(f"The event loop is {kinds}: answer_request in the task 'a slow request'")
+    child.wait_for(f"a slow request, in answer_request, {kinds} the loop for")
     assert "stall_report.py:" in child.output.partition("the line: ")[2]
