@@ -37,12 +37,13 @@ async def main() -> None:
     ticking = asyncio.create_task(tick())
     print(f"to look at it from outside: python -m netloop stacks {os.getpid()}", flush=True)
     limit = 100_000
-    while not reports:
+    # A report without a stack is of a stall that had ended before anybody could look.
+    while not any(report.stack for report in reports):
         # On a fast computer it takes more numbers to be slow.
         await asyncio.create_task(answer_request(limit), name="a slow request")
         await asyncio.sleep(0.05)
         limit *= 2
-    report = reports[-1]
+    report = next(report for report in reports if report.stack)
     ticking.cancel()
     print(f"{report.task}, in {report.callback}, {report.kind} the loop for {report.seconds:.2f} s: {report.why}")
     print(f"the line: {report.stack[-1]}")
