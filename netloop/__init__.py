@@ -27,6 +27,7 @@ from netloop._version import __version__
 from netloop.setup.install import install, run
 from netloop.setup.loops import FallbackName, new_event_loop
 from netloop.setup.unavailable import Unavailable
+from netloop.stall_report import StallReport
 from netloop.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "EventLoop",
     "EventLoopPolicy",
     "FallbackName",
+    "StallReport",
     "Statistics",
     "Unavailable",
     "__version__",

@@ -1,4 +1,4 @@
-"""The command line: ``python -m netloop doctor``, ``demo``, ``serve``, ``bench`` or ``stress``."""
+"""The command line: ``python -m netloop doctor``, ``demo``, ``serve``, ``stacks``, ``top``, ``bench`` or ``stress``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _COMMANDS: Final = {
         "serve aiohttp on netloop, uvloop and asyncio, check every answer and compare them",
     ),
     "serve": ("netloop.tools.serve", "run an existing aiohttp application on netloop"),
+    "stacks": ("netloop.tools.stacks", "show what a running process's loops do, and what each task awaits"),
+    "top": ("netloop.tools.top", "the same in figures, again and again"),
     "bench": ("netloop.tools.bench", "compare loops with each other and with servers in C; needs gcc"),
     "stress": (
         "netloop.tools.stress",

@@ -16,6 +16,7 @@ from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
+from netloop.hosted.inspection import Inspection
 from netloop.hosted.nesting import NoNesting
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
@@ -64,6 +65,7 @@ class EventLoop(
     Subprocesses,
     DefaultExecutor,
     NoNesting,
+    Inspection,
     LoopCore,
     asyncio.BaseEventLoop,
 ):
@@ -84,9 +86,17 @@ class EventLoop(
             else at the turn's end. For programs that write and then block in the same turn until the peer has
             answered, or that leave by ``os._exit()`` or exec. By default as the environment variable
             ``NETLOOP_EAGER_WRITES`` says: 1, or else 0.
+        stall_threshold: seconds, from 0.01 to 3600, after which a turn that does not end is reported: to the log while
+            it lasts, with the Python stack, and to set_stall_handler(). For that the loop has another thread, which
+            sleeps while all is well (Python 3.12 and later warn of ``os.fork()`` in a process with threads). 0 is off.
+            By default as ``NETLOOP_STALL_THRESHOLD`` says, or else off.
+        inspect: let processes of the same user look at this one, with ``python -m netloop stacks`` and ``top``, while
+            it is stuck too. For that the process has a UNIX socket, and a thread that answers there. Where there can be
+            no socket that is logged. By default as ``NETLOOP_INSPECT`` says: 1, or else 0.
 
     Raises:
-        ValueError: a size, or ``spin``, is out of range; or ``NETLOOP_EAGER_WRITES`` is neither 0 nor 1.
+        ValueError: a size, ``spin`` or ``stall_threshold`` is out of range; or ``NETLOOP_EAGER_WRITES`` or
+            ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -101,6 +111,8 @@ class EventLoop(
         fixed_files: int | None = None,
         spin: float = 0.0,
         eager_writes: bool | None = None,
+        stall_threshold: float | None = None,
+        inspect: bool | None = None,
         _faults: FaultPlan | None = None,
     ) -> None:
         if fixed_files is None:
@@ -118,6 +130,12 @@ class EventLoop(
             raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
         if eager_writes is None:
             eager_writes = _switch("NETLOOP_EAGER_WRITES")
+        if stall_threshold is None:
+            stall_threshold = _seconds("NETLOOP_STALL_THRESHOLD")
+        if stall_threshold and not 0.01 <= stall_threshold <= 3600:
+            raise ValueError(f"stall_threshold must be 0 or from 0.01 to 3600 seconds, not {stall_threshold}")
+        if inspect is None:
+            inspect = _switch("NETLOOP_INSPECT")
         try:
             self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
         except OSError as error:
@@ -126,11 +144,16 @@ class EventLoop(
         self._listeners: dict[socket.socket, Listener] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._socket_calls = SocketCalls(self, self._transports)
+        if stall_threshold:
+            self._watch_for_stalls(stall_threshold)
+        if inspect:
+            self._let_inspect()
         _live_loops.add(self)
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""
-        return Statistics(**self._counters(), watchers=self._watcher_count())
+        counters: dict[str, Any] = {**self._counters(), **self._stall_counters()}
+        return Statistics(**counters, watchers=self._watcher_count())
 
     # Running and closing ----------------------------------------------------------------------------------------
 
@@ -141,6 +164,8 @@ class EventLoop(
         """
         self._check_closed()
         self._check_running()
+        if self._stall_watch is not None:
+            self._stall_watch.start()
         self._enter_thread()
         try:
             super().run_forever()
@@ -155,6 +180,8 @@ class EventLoop(
             return
         held = self._hold()
         try:
+            self._end_inspection()
+            self._end_stall_reports()
             self._remove_all_signal_handlers()
             super().close()
             self._listeners.clear()
@@ -285,6 +312,15 @@ def _switch(variable: str) -> bool:
     if value not in ("", "0", "1"):
         raise ValueError(f"{variable} must be 0 or 1, not {value!r}")
     return value == "1"
+
+
+def _seconds(variable: str) -> float:
+    """What a variable of the environment says, in seconds; nothing or no such variable is 0."""
+    value = os.environ.get(variable, "")
+    try:
+        return float(value or 0)
+    except ValueError:
+        raise ValueError(f"{variable} must be a number of seconds, not {value!r}") from None
 
 
 def _is_numeric(host: Any, port: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["Statistics"]
 
@@ -54,3 +55,15 @@ class Statistics:
     """Timers in the timer heap now; one that is cancelled leaves it at once."""
     wakeups: int
     """Times another thread or a signal woke the loop (count)."""
+    stalls: int
+    """Callbacks that have blocked the loop for longer than ``stall_threshold`` (count)."""
+    saturated_turns: int
+    """Turns that took longer than that with callbacks of which each was short (count)."""
+    stall_seconds: float
+    """For how long the former have blocked the loop, all together."""
+    stall_histogram: tuple[int, ...]
+    """How many of them took up to as long as each of ``stall_bounds`` says, and more than the one before; the last
+    number is of those that took longer than all of these (counts)."""
+
+    stall_bounds: ClassVar[tuple[float, ...]] = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+    """Seconds; the upper bounds of ``stall_histogram``."""

@@ -10,6 +10,7 @@ from harness.errors import BenchError
 COLOURS = {
     "netloop": "#d62728",
     "netloop-spin": "#ff9896",
+    "netloop-stalls": "#e377c2",
     "uvloop": "#1f77b4",
     "asyncio": "#2ca02c",
     "asyncio-mmap": "#98df8a",

@@ -70,6 +70,7 @@ ALL = {
         Contender("c-epoll", python=False),
         Contender("netloop"),
         Contender("netloop-spin"),
+        Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),
@@ -79,9 +80,11 @@ ALL = {
     )
 }
 
+#: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
+ON_REQUEST = ("netloop-stalls",)
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
 MAIN = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
-PEERS = tuple(name for name in ALL if name not in MAIN)
+PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))
 
 
 def _power_of_two(value: int) -> int:

@@ -385,3 +385,43 @@ cdef extern from "nl_accept.h" nogil:
 
 cdef extern from "nl_heap.h" nogil:
     void nl_heap_settle()
+
+
+cdef extern from "nl_pulse.h" nogil:
+    struct nl_pulse:
+        int64_t since
+        flag has_lock
+
+    void nl_pulse_rest(nl_pulse *pulse)
+    void nl_pulse_go_on(nl_pulse *pulse)
+    void nl_pulse_begin(nl_pulse *pulse, bint has_lock)
+    void nl_pulse_got_lock(nl_pulse *pulse)
+
+
+cdef extern from "nl_stall.h" nogil:
+    enum:
+        NL_STALL_CLOSED
+        NL_STALL_BLOCKED
+        NL_STALL_SATURATED
+        NL_STALL_BLOCKED_OVER
+        NL_STALL_SATURATED_OVER
+
+    struct nl_spent:
+        int64_t at
+        int64_t cpu
+        int64_t delay
+
+    struct nl_stall:
+        nl_pulse pulse
+        int64_t turn
+        nl_spent before
+        int64_t length
+
+    void nl_stall_init(nl_stall *stall, const uint64_t *callbacks, const uint64_t *completions, int64_t threshold)
+    void nl_stall_enter(nl_stall *stall)
+    int nl_stall_next(nl_stall *stall)
+    bint nl_stall_stands(const nl_stall *stall)
+    void nl_stall_close(nl_stall *stall)
+    nl_spent nl_stall_spent(const nl_stall *stall)
+    int64_t nl_own_delay()
+    char nl_stall_state(const nl_stall *stall, char *channel, size_t size)

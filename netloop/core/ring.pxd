@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
     NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_older, nl_prep_cancel,
+    nl_pulse,
     nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
@@ -94,6 +95,8 @@ cdef class BufferGroup:
 
 cdef class Ring:
     cdef nl_ring ring
+    # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
+    cdef nl_pulse *pulse
     cdef nl_sys sys
     cdef FaultPlan faults
     cdef nl_slots slots

@@ -471,7 +471,15 @@ cdef class Ring:
         cdef int result
         cdef timespec pause
         with nogil:
-            result = c.nl_ring_enter(&self.ring, wait, timeout)
+            if wait and self.pulse != NULL:
+                # The rest ends before this thread asks for the interpreter lock, which may take long too.
+                c.nl_pulse_rest(self.pulse)
+                result = c.nl_ring_enter(&self.ring, wait, timeout)
+                c.nl_pulse_begin(self.pulse, False)
+            else:
+                result = c.nl_ring_enter(&self.ring, wait, timeout)
+        if wait and self.pulse != NULL:
+            c.nl_pulse_got_lock(self.pulse)
         if result >= 0 or result == -EINTR:
             return 0
         if result == -EBUSY or result == -EAGAIN:
@@ -693,6 +701,7 @@ cdef class Ring:
         """Cancel what is in flight, wait for it, and close the ring. At most a second."""
         if self.ring.fd < 0:
             return
+        self.pulse = NULL
         try:
             if self.is_owner():
                 self.cancel_all(CLOSE_SECONDS)

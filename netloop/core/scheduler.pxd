@@ -1,4 +1,6 @@
+from cpython.ref cimport PyObject
 from cython cimport final
+from libc.stdint cimport uint64_t
 
 from netloop.core.cext cimport nl_timer, nl_timers
 
@@ -31,9 +33,12 @@ cdef class TimerHandle(Handle):
 @final
 cdef class ReadyQueue:
     cdef list slots
-    cdef Py_ssize_t head
+    # How many handles have left the queue; the place of the oldest one is this, masked.
+    cdef uint64_t head
     cdef Py_ssize_t mask
     cdef readonly Py_ssize_t count
+    # The handle that was taken last, for as long as run() or its caller has it; nobody's reference.
+    cdef PyObject *running
 
     cdef int push(self, Handle handle) except -1
     cdef object last(self)

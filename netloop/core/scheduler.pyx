@@ -289,36 +289,45 @@ cdef class ReadyQueue:
 
     cdef object pop(self):
         """The oldest handle; the queue must not be empty."""
-        cdef object handle = take_item(self.slots, self.head)
-        put_item(self.slots, self.head, <PyObject *>None)
-        self.head = (self.head + 1) & self.mask
+        cdef Py_ssize_t place = self.head & self.mask
+        cdef object handle = take_item(self.slots, place)
+        put_item(self.slots, place, <PyObject *>None)
+        self.head += 1
         self.count -= 1
+        self.running = <PyObject *>handle
         return handle
 
     cdef Py_ssize_t run(self, Py_ssize_t limit, bint *debug) except -1:
         """Run up to so many handles, or until debug mode is on; returns how many of them are left to run."""
         cdef object handle
-        while limit > 0 and self.count and not debug[0]:
-            limit -= 1
-            handle = self.pop()
-            # Other threads cancel, too.
-            if nl_load_int(&(<Handle>handle)._cancelled):
-                continue
-            if type(handle) is ThreadSafeHandle:
-                (<Handle>handle).run()
-            else:
-                call(<Handle>handle)
+        try:
+            while limit > 0 and self.count and not debug[0]:
+                limit -= 1
+                handle = self.pop()
+                # Other threads cancel, too.
+                if nl_load_int(&(<Handle>handle)._cancelled):
+                    continue
+                if type(handle) is ThreadSafeHandle:
+                    (<Handle>handle).run()
+                else:
+                    call(<Handle>handle)
+        finally:
+            # Before the last handle is given up here.
+            self.running = NULL
         return min(limit, self.count)
 
     cdef int grow(self) except -1:
-        self.slots = self.slots[self.head:] + self.slots[:self.head] + [None] * (self.mask + 1)
-        self.head = 0
+        cdef Py_ssize_t place = self.head & self.mask
+        cdef list handles = self.slots[place:] + self.slots[:place] + [None] * (self.mask + 1)
         self.mask = 2 * self.mask + 1
+        # Turned so that the oldest comes to stand at its place in the larger circle.
+        place = len(handles) - (self.head & self.mask)
+        self.slots = handles[place:] + handles[:place]
         return 0
 
     cpdef clear(self):
         self.slots = [None] * SLOTS
-        self.head = self.count = 0
+        self.count = 0
         self.mask = SLOTS - 1
 
 

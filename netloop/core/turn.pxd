@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from netloop.core.inbox cimport Inbox
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.scheduler cimport Handle, ReadyQueue, Timers
+from netloop.core.stalls cimport StallDetector
 from netloop.core.wake cimport Wake
 
 
@@ -12,6 +13,8 @@ cdef class LoopCore:
     cdef Timers timers
     cdef Inbox inbox
     cdef Wake wake
+    # Looks on from a thread of its own, if it is asked to.
+    cdef StallDetector stalls
     cdef bint hears_signals
     cdef readonly dict _signal_handlers
     cdef double spin

@@ -169,12 +169,15 @@ cdef class LoopCore:
         if limit != 0:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
-        elif c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
-            ring.enter(0, 0)
-        elif self.turns % YIELD_TURNS == 0:
-            # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
-            with nogil:
-                pass
+        else:
+            if ring.pulse != NULL:
+                c.nl_pulse_go_on(ring.pulse)
+            if c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
+                ring.enter(0, 0)
+            elif self.turns % YIELD_TURNS == 0:
+                # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
+                with nogil:
+                    pass
         # With what another thread has scheduled during the wait.
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
@@ -228,12 +231,17 @@ cdef class LoopCore:
         """Submit, and ask the kernel again and again for what has arrived; says whether there is something to do."""
         cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
         cdef double end = monotonic() + seconds
-        while True:
+        cdef bint found = False
+        if self.ring.pulse != NULL:
+            c.nl_pulse_rest(self.ring.pulse)
+        while not found:
             self.ring.enter(0, 0)
-            if c.nl_ring_ready(&self.ring.ring) or self.has_ready():
-                return True
-            if monotonic() >= end:
+            found = c.nl_ring_ready(&self.ring.ring) or self.has_ready()
+            if not found and monotonic() >= end:
                 return False
+        if self.ring.pulse != NULL:
+            c.nl_pulse_begin(self.ring.pulse, True)
+        return True
 
     cdef bint has_ready(self) noexcept:
         """Has this thread or another one scheduled something?"""
@@ -304,9 +312,12 @@ cdef class LoopCore:
         return 0
 
     cdef int run_handle(self, Handle handle) except -1:
-        if handle._cancelled:
-            return 0
-        return self.run_timed(handle) if self._debug else handle.run()
+        try:
+            if handle._cancelled:
+                return 0
+            return self.run_timed(handle) if self._debug else handle.run()
+        finally:
+            self.ready.running = NULL
 
     cdef int run_timed(self, object handle) except -1:
         """Debug mode: run a handle and log it when it kept the loop for too long."""
@@ -321,6 +332,47 @@ cdef class LoopCore:
         finally:
             self._current_handle = None
         return 0
+
+    # Looking on from another thread -----------------------------------------------------------------------------
+
+    def _take_pulse(self):
+        """Have _pulse() tell since when the loop works, if no detector asks for that."""
+        if self.stalls is None:
+            self._new_stall_detector(0)
+
+    def _pulse(self):
+        """How long the turn that is under way has taken, 0 if the loop rests; and the CPU time of the loop's thread.
+
+        Both in seconds; 0 if the pulse is not taken, or the loop has not run yet.
+        """
+        return (0.0, 0.0) if self.stalls is None else self.stalls.pulse()
+
+    def _new_stall_detector(self, double threshold):
+        """Make the loop's stall detector, for another thread to ask."""
+        self.stalls = StallDetector(self)
+        self.stalls.begin(&self.ready.head, &self.ring.ring.counters.completions, threshold)
+        self.ring.pulse = &self.stalls.stall.pulse
+        return self.stalls
+
+    def _end_stall_detector(self):
+        """Have the detector say that it is closed, when it has told the end of what it has seen."""
+        self.ring.pulse = NULL
+        if self.stalls is not None:
+            self.stalls.close()
+
+    def _glance(self):
+        """For the detector's thread: the handle that is being run, or None, and how many callbacks and events wait."""
+        cdef Py_ssize_t waiting = self.ready.count
+        if self.ring.ring.fd >= 0:
+            waiting += <Py_ssize_t>c.nl_ring_ready(&self.ring.ring)
+        # Without the interpreter lock the handle could go in the very moment in which it is taken here.
+        if NL_FREE_THREADED or self.ready.running == NULL:
+            return None, waiting
+        return <object>self.ready.running, waiting
+
+    def _endpoints(self):
+        """Who owns operations or could: transports, listeners, operations under way."""
+        return self.ring.all_endpoints()
 
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
@@ -372,6 +424,8 @@ cdef class LoopCore:
         self.inbox.note_read()
         self.wake.mark_dirty()
         self.hears_signals = hears_signals()
+        if self.ring.pulse != NULL:
+            self.stalls.enter()
 
     def _leave_thread(self):
         try:
@@ -380,6 +434,8 @@ cdef class LoopCore:
             try:
                 leave_thread(self.ring, self.wake)
             finally:
+                if self.ring.pulse != NULL:
+                    c.nl_pulse_rest(self.ring.pulse)
                 self.inbox.end_run()
                 self._let_go()
 
@@ -407,6 +463,7 @@ cdef class LoopCore:
         if self.ring is not None:
             self.ring.after_fork(True)
             self.ring.abandon()
+            self._end_stall_detector()
 
     def _close_ring(self):
         """Drop what is scheduled, cancel what is in flight, close the ring. Closing twice does nothing."""

@@ -1,6 +1,7 @@
-"""The commands of ``python -m netloop``: doctor, demo, serve, bench and stress; and how the package is built.
+"""The commands of ``python -m netloop``: doctor, demo, serve, stacks, top, bench and stress; and how the
+package is built.
 
-``children``, ``cpu_time`` and ``table`` are what the commands share.
+``children``, ``cpu_time``, ``inspection`` and ``table`` are what the commands share.
 
-It uses ``setup``, and ``netloop`` as every program does. No loop imports it.
+It uses ``setup``; ``hosted``, to find a process's socket; and ``netloop`` as every program does. No loop imports it.
 """

@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from aiohttp import web
 
+    if options.stall_threshold is not None:
+        # The loop reads it from there, and so do those of the processes that the application starts.
+        os.environ["NETLOOP_STALL_THRESHOLD"] = str(options.stall_threshold)
     try:
         loop = _new_loop(options.loop)
     except (OSError, ImportError, ValueError) as refused:
@@ -97,7 +100,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8080, help="the port to listen on (default 8080; 0 for any)")
     parser.add_argument("--loop", choices=_LOOPS, default="netloop", help="the event loop (default netloop)")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--stall-threshold",
+        type=float,
+        metavar="SECONDS",
+        help="report turns of the loop that take longer (default as NETLOOP_STALL_THRESHOLD says, or never)",
+    )
+    options = parser.parse_args(arguments)
+    if options.stall_threshold is not None and options.loop != "netloop":
+        parser.error(f"--stall-threshold needs --loop netloop, not {options.loop}")
+    return options
 
 
 def _port(text: str) -> int:

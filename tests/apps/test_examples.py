@@ -41,3 +41,13 @@ def test_fastapi_hello(serve: Serve) -> None:
     pytest.importorskip("fastapi", reason="not installed: pip install fastapi")
     command = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--loop", "netloop:new_event_loop", "--port", "0")
     assert serve(*command, "fastapi_hello:app").ask_json("/netloop") == {"hello": "netloop"}
+
+
+def test_stall_report(start: Callable[..., Program]) -> None:
+    child = start(str(EXAMPLES / "stall_report.py"))
+    assert child.wait() == 0, child.output
+    # Where the machine is busy with other things, it may not be that one callback alone.
+    kinds = "(blocked|saturated)"
+    child.wait_for(f"The event loop is {kinds}: answer_request in the task 'a slow request'")
+    child.wait_for(f"a slow request, in answer_request, {kinds} the loop for")
+    assert "stall_report.py:" in child.output.partition("the line: ")[2]

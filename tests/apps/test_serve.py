@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from apps.programs import Program
+from apps.programs import Program, Server
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -82,3 +82,47 @@ def test_a_bad_option(start: Start, program: Write, arguments: tuple[str, str]) 
     child = start("-m", "netloop", "serve", "application:app", *arguments)
     assert child.wait() == 2
     assert arguments[0] in child.output
+
+
+SLOW_APPLICATION = """
+import time
+from aiohttp import web
+
+async def slow(request):
+    time.sleep(0.5)
+    return web.json_response("done")
+
+app = web.Application()
+app.router.add_get("/slow", slow)
+"""
+
+
+def test_a_stall_is_reported_on_standard_error(serve: Callable[..., Server], program: Write) -> None:
+    program("application.py", SLOW_APPLICATION)
+    server = serve("-m", "netloop", "serve", "application:app", "--port", "0", "--stall-threshold", "0.1")
+    assert server.ask_json("/slow") == "done"
+    assert "The event loop is blocked" in server.output
+    assert "in slow\n    time.sleep(0.5)" in server.output
+
+
+def test_the_environment_asks_for_reports_too(serve: Callable[..., Server], program: Write) -> None:
+    program("application.py", SLOW_APPLICATION)
+    server = serve("-m", "netloop", "serve", "application:app", "--port", "0", NETLOOP_STALL_THRESHOLD="0.1")
+    assert server.ask_json("/slow") == "done"
+    assert "in slow\n    time.sleep(0.5)" in server.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--stall-threshold", "0.1", "--loop", "asyncio"), 2, "--stall-threshold needs --loop netloop, not asyncio"),
+        (("--stall-threshold", "-3"), 1, "stall_threshold must be 0 or from 0.01 to 3600 seconds, not -3.0"),
+        (("--stall-threshold", "x"), 2, "invalid float value: 'x'"),
+    ],
+)
+def test_a_bad_threshold(start: Start, program: Write, arguments: tuple[str, ...], status: int, words: str) -> None:
+    program("application.py", APPLICATION)
+    child = start("-m", "netloop", "serve", "application:app", "--port", "0", *arguments)
+    assert child.wait() == status
+    assert words in child.output
+    assert "Traceback" not in child.output

@@ -31,7 +31,7 @@ FLOORS: Final = (
     "netloop.__main__",
 )
 # Anyone may use them, and they use nothing of netloop.
-LEAVES: Final = ("netloop._version", "netloop.statistics")
+LEAVES: Final = ("netloop._version", "netloop.stall_report", "netloop.statistics")
 # The benchmark's modules are programs like the tools. So is whatever is imported under a computed name: __main__ finds
 # its commands so, and `serve` the user's application. It may be anything, so only who may use all others may do it.
 OTHERS: Final = "netloop.tools"

@@ -153,6 +153,8 @@ TLS_FIELDS = {
     "_write_backlog",
     "_write_buffer_size",
 }
+# Of tasks and futures, by who looks at them from outside.
+WAITING_FIELDS = {"_callbacks", "_fut_waiter"}
 PROCESS_FIELDS = {"_closed", "_pending_calls", "_pipes", "_proc"}
 
 
@@ -243,6 +245,18 @@ def test_the_fields_of_a_tls_protocol(asyncios_loop: asyncio.AbstractEventLoop) 
 def test_the_fields_of_a_subprocess() -> None:
     assigned = inspect.getsource(base_subprocess.BaseSubprocessTransport.__init__)
     assert {name for name in PROCESS_FIELDS if f"self.{name} = " not in assigned} == set()
+
+
+def test_the_fields_by_which_tasks_wait(asyncios_loop: asyncio.AbstractEventLoop) -> None:
+    async def gather() -> None:
+        task = asyncio.create_task(asyncio.sleep(0))
+        assert set(dir(task)) >= WAITING_FIELDS
+        gathered = asyncio.gather(task, asyncio.sleep(0))
+        assert getattr(gathered, "_children")[0] is task  # noqa: B009 - typeshed has no such name
+        await gathered
+
+    asyncios_loop.run_until_complete(gather())
+    assert "self._parent_task = " in inspect.getsource(asyncio.TaskGroup)
 
 
 def test_the_names_that_are_only_looked_at() -> None:
