@@ -162,6 +162,11 @@ cdef class StreamTransport(SocketTransport):
             self.on_readable(res)
         elif op == c.NL_READ:
             self.on_held_filled(res)
+        elif op == c.NL_SHUTDOWN:
+            if res == -c.ECANCELED:
+                # The loop has stopped before a thread of the kernel's came to it.
+                self.shutting_down = False
+                self.mark_dirty()
         elif op == c.NL_CLOSE:
             # An error means that somebody else closed the file: closed it is.
             return self.step(c.NL_ON_FILE_CLOSED)
