@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from .helpers import HOST, Recorder, address_of, eventually, first, serving
+from .helpers import HOST, Recorder, address_of, eventually, finish, first, serving
 
 
 @pytest.fixture
@@ -150,3 +150,34 @@ def test_an_exit_in_connection_lost_keeps_nobody_elses_from_being_called(loop):
         protocols = connecting.result()
         loop.run_until_complete(asyncio.sleep(0.05))
         assert [protocol.calls for protocol in protocols] == [["connection_made", "connection_lost"]] * 3
+
+
+def test_the_end_of_writing_just_before_the_end_of_a_run(loop, run):
+    """Of many connections, so that the loop stops before the kernel has come to all of them."""
+    made = []
+
+    async def connect():
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+        made.append((*await loop.create_connection(Recorder, sock=near), far))
+
+    def end_and_stop():
+        for transport, _protocol, _far in made:
+            transport.write_eof()
+        loop.stop()
+
+    async def see_the_ends():
+        for _transport, _protocol, far in made:
+            with far:
+                assert await loop.sock_recv(far, 1) == b""
+
+    async def connect_many():
+        for _ in range(50):
+            await connect()
+
+    run(connect_many())
+    loop.call_soon(end_and_stop)
+    loop.run_forever()
+    run(see_the_ends())
+    run(finish(*[protocol for _transport, protocol, _far in made]))
