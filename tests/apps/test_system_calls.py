@@ -115,7 +115,9 @@ def test_the_ring_moves_the_data(tmp_path: Path, host: str, there: str, lacking:
     assert not forbidden & calls.keys()
     assert calls.total() < 0.2 * CONNECTIONS * ROUNDS
     accepting = calls_in(before.rpartition("listen(")[2].partition("write(1")[2])
-    assert not {"accept", "fcntl"} & accepting.keys()
+    assert not accepting["accept"]
+    # Not one for each connection. A wait on a slow machine may take some.
+    assert accepting["fcntl"] < CONNECTIONS / 2
     if lacking or missing("fixed_table"):
         # One for each, and one that finds none at the end of each batch.
         assert CONNECTIONS <= accepting["accept4"] <= 2 * CONNECTIONS

@@ -21,6 +21,7 @@ from loop.helpers import (
     stop,
     turns,
 )
+from loop.patience import stretched
 
 CALLBACKS = ["connection_made", "data_received", "eof_received", "connection_lost", "pause_writing", "resume_writing"]
 BUFFERED = ["get_buffer", "buffer_updated"]
@@ -79,7 +80,7 @@ def test_after_an_exit_the_loop_runs_again_and_the_connection_goes_on_or_ends(lo
     task = loop.create_task(provoke(failing(callback, error)))
     with pytest.raises(error):
         loop.run_until_complete(task)
-    loop.run_until_complete(asyncio.wait([task], timeout=2))
+    loop.run_until_complete(asyncio.wait([task], timeout=stretched(2)))
     in_limbo = not task.done()
     if in_limbo:
         task.cancel()

@@ -30,9 +30,10 @@ QEMU = "qemu-system-x86_64"
 VIRTIOFSD = ("virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 # One test asks for 4 GiB that it never touches; only what is touched is taken from this machine.
 MEMORY = "6G"
+# The clock and the timer are taken as they are: measured or tried on a busy machine, they seem to be wrong.
 OPTIONS = (
     "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off audit=0 apparmor=0 tsc=unstable clocksource=hpet "
-    "random.trust_cpu=on"
+    "random.trust_cpu=on no_timer_check"
 )
 START_SECONDS = 10.0
 TIMED_OUT = 124

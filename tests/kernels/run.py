@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     print(f"kernel {options.kernel}: booting {kernel.name}", flush=True)
     begun = time.monotonic()
     status = boot(kernel, script_of(command, CHECKOUT, variables), seconds=options.seconds, output=sys.stdout)
-    what = f"not ended after {options.seconds:g} s" if status == TIMED_OUT else f"exit status {status}"
+    what = "the tests did not come to their end" if status == TIMED_OUT else f"exit status {status}"
     print(f"kernel {options.kernel} ({kernel.name}): {what}, after {time.monotonic() - begun:.0f} s", flush=True)
     return status
 

@@ -21,8 +21,6 @@ from kernels.packages import Kernel, newest
 from kernels.run import main
 from kernels.unavailable import UnavailableError
 
-from netloop.core.probe import probe
-
 NAMES = [
     *("linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-50-cloud-amd64", "linux-image-6.1.0-51-amd64"),
     *("linux-image-6.12.9+deb13-cloud-amd64", "linux-image-6.12.117+deb13-cloud-amd64"),
@@ -146,13 +144,13 @@ def test_a_file_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_every_need_is_a_feature_that_the_probe_knows() -> None:
-    offered = probe()
+    offered = kernels.needs._probe()
     for need in NEEDS.values():
         assert all(name in offered[group] for group, name in need.features)
 
 
 def test_what_is_missing_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = {group: dict.fromkeys(names, True) for group, names in probe().items()}
+    everything = {group: dict.fromkeys(names, True) for group, names in kernels.needs._probe().items()}
     monkeypatch.setattr(kernels.needs, "_probe", lambda: everything)
     assert [missing(name) for name in NEEDS] == [None] * len(NEEDS)
     everything["operations"]["FIXED_FD_INSTALL"] = False
