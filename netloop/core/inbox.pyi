@@ -1,7 +1,7 @@
-from typing import final
+from typing import Self, final
 
 from netloop.core.scheduler import ReadyQueue
 
 @final
 class Inbox:
-    def __init__(self, ready: ReadyQueue) -> None: ...
+    def __new__(cls, ready: ReadyQueue) -> Self: ...

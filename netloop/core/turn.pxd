@@ -20,8 +20,8 @@ cdef class LoopCore:
     cdef readonly uint64_t turns
     cdef public bint _stopping
     cdef bint closed
-    # The thread between the beginning and the end of run_forever(), as asyncio knows it, and the one that runs or closes
-    # the loop, as claimed before anything of it is touched; 0 for none. Other threads ask.
+    # The thread between the beginning and the end of run_forever(), as asyncio knows it, and the one that runs or
+    # closes the loop, as claimed before anything of it is touched; 0 for none. Other threads ask.
     cdef unsigned long thread_id
     cdef unsigned long holder
     cdef public bint _debug

@@ -41,8 +41,8 @@ cdef double monotonic() noexcept:
 cdef inline int schedule(LoopCore loop, Handle handle, bint wakes) except -1:
     """Add to the ready queue, behind all that was scheduled before by any thread; wake the loop, where it may sleep.
 
-    A call_soon() of another thread is a mistake of the program's, which does to this loop what it does to asyncio's: the
-    callback is called, but a loop that sleeps is not woken for it.
+    A call_soon() of another thread is a mistake of the program's, which does to this loop what it does to asyncio's:
+    the callback is called, but a loop that sleeps is not woken for it.
     """
     if NL_FREE_THREADED:
         if nl_load_thread(&loop.ring.running) != PyThread_get_thread_ident():
