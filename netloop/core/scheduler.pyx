@@ -74,6 +74,8 @@ cdef class Handle:
         if NL_FREE_THREADED and self._loop._runs_elsewhere():
             # The loop's thread may be calling it this moment, so it is forgotten by that thread.
             nl_store_int(&self._cancelled, True)
+            if isinstance(self, TimerHandle):
+                self._loop.call_soon_threadsafe(self._disarm)
             return
         self.disarm()
 
@@ -174,6 +176,10 @@ cdef class TimerHandle(Handle):
         # Handles are freed by their owner only after they have left the heap; this guards the heap all the same.
         if self.timer.place != c.NL_TIMER_IDLE and self.timers is not None:
             c.nl_timers_remove(&self.timers.heap, &self.timer)
+
+    def _disarm(self):
+        """In the loop's thread, for another one that has cancelled."""
+        self.disarm()
 
     cdef bint disarm(self) except -1:
         """A timer leaves the heap at once."""

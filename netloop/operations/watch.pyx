@@ -110,8 +110,7 @@ cdef class WatchSet(Endpoint):
             self.prepare()
             handle = new_handle(callback, args, self.loop, None, self.loop._debug)
             self.register(file, fd, EPOLLIN if reading else EPOLLOUT).replace(reading, handle)
-            if not self.in_flight:
-                self.ask_for_flush()
+            self.ask_for_flush()
 
     def remove(self, file, int fd, bint reading):
         """Call back no more; says whether there was a callback. The number is -1 if the file was closed."""
@@ -167,9 +166,7 @@ cdef class WatchSet(Endpoint):
         watch.replace(True, None)
         watch.replace(False, None)
         del self.watches[watch.fd]
-        if not self.watches and self.in_flight:
-            self.ask_for_flush()
-        return 0
+        return 0 if self.watches else self.ask_for_flush()
 
     # The epoll instance ---------------------------------------------------------------------------------------------
 
@@ -249,6 +246,8 @@ cdef class WatchSet(Endpoint):
         cdef bint elsewhere = self.loop.ring.runs_elsewhere()
         if NL_FREE_THREADED and elsewhere:
             return self.loop.inbox.put(new_handle(self._flush_soon, (), self.loop, None, False), True)
+        if bool(self.watches) == (self.in_flight != 0):
+            return 0
         self._flush_soon()
         if elsewhere:
             self.loop.inbox.wake()

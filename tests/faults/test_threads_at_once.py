@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from loop.helpers import Recorder, connected, eventually, in_thread
+from loop.helpers import connected, eventually, in_thread
 
 # Can this interpreter do without its lock? What is wrong is then refused, also while the lock is in force.
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -92,14 +92,13 @@ async def test_a_watcher_that_another_thread_adds_and_removes(loop):
 
 
 async def test_handles_that_another_thread_cancels(loop):
-    seen = []
-    handles = [loop.call_later(0.01 + number / 1000, seen.append, number) for number in range(20)]
-    for handle in handles[::2]:
+    """They are not called, and timers do not stay in the heap until they would have been due."""
+    handles = [loop.call_later(60, print) for _ in range(20)]
+    before = loop.statistics().timers
+    for handle in handles:
         await asyncio.to_thread(handle.cancel)
         assert handle.cancelled()
-    await eventually(lambda: len(seen) == 10)
-    assert seen == list(range(1, 20, 2))
-    await eventually(lambda: not loop.statistics().timers)
+    await eventually(lambda: loop.statistics().timers <= before - len(handles))
 
 
 async def test_statistics_and_questions_of_another_thread(loop):
@@ -159,16 +158,6 @@ async def test_transports_of_another_thread_are_refused_and_go_on(loop, use):
             await asyncio.to_thread(use, client.transport)
         client.transport.write(b"still here")
         await served.until_received(10)
-
-
-@refused_here
-async def test_a_server_that_another_thread_closes_is_refused(loop):
-    server = await loop.create_server(Recorder, "127.0.0.1", 0)
-    sock = server.sockets[0]
-    with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
-        await asyncio.to_thread(loop._stop_serving, sock)
-    server.close()
-    await server.wait_closed()
 
 
 def test_a_loop_that_others_go_on_calling_while_it_ends(new_loop):
