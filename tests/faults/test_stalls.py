@@ -17,8 +17,11 @@ import time
 
 import pytest
 from loop.helpers import Recorder, address_of, serving
+from loop.test_lifetime import switches
 
 import netloop
+from netloop.core.stalls import stack_of
+from netloop.hosted.stalls import loop_lines
 
 from .child import run_child
 
@@ -339,6 +342,17 @@ class TestReport:
         assert has_line(watched.run(compute), "compute", "")
 
 
+def test_of_a_stack_only_what_the_loop_has_called_is_told(loop):
+    me = threading.get_ident()
+    assert loop_lines(stack_of(me)) == []
+    told = []
+    loop.call_soon(lambda: told.extend(loop_lines(stack_of(me))))
+    loop.run_until_complete(asyncio.sleep(0))
+    (line,) = (line for _, line in told)
+    assert line.function.endswith("<lambda>")
+    assert line.file == __file__
+
+
 class TestWhatIsNoStall:
     def test_a_loop_that_waits(self, watched):
         watched.loop.run_until_complete(asyncio.sleep(3 * THRESHOLD))
@@ -374,6 +388,32 @@ class TestThread:
         watched.loop.close()
         assert detectors() == []
         assert not any(getattr(each, "__name__", "") == "note_collection" for each in gc.callbacks)
+
+    def test_it_sleeps_while_the_loop_waits(self, watched):
+        watched.loop.run_until_complete(asyncio.sleep(0))
+        (thread,) = detectors()
+
+        async def main():
+            await asyncio.sleep(2 * THRESHOLD)
+            before = switches(thread.native_id)
+            await asyncio.sleep(5 * THRESHOLD)
+            return switches(thread.native_id) - before
+
+        # It may wake when the wait begins, and when it has ended.
+        assert watched.loop.run_until_complete(main()) <= 3
+
+    def test_it_is_not_woken_by_every_turn(self, watched):
+        async def main():
+            (thread,) = detectors()
+            before = switches(thread.native_id)
+            turns = watched.loop.statistics().turns
+            end = time.monotonic() + 5 * THRESHOLD
+            while time.monotonic() < end or watched.loop.statistics().turns < turns + 200:
+                await asyncio.sleep(0.001)
+            return switches(thread.native_id) - before, watched.loop.statistics().turns - turns
+
+        woken, turns = watched.loop.run_until_complete(main())
+        assert woken < turns / 4
 
     def test_there_is_none_when_it_is_off(self, new_loop):
         loop = new_loop(lambda: netloop.EventLoop(stall_threshold=0))
