@@ -186,6 +186,8 @@ cdef class LoopCore:
             # neither the wait limit nor the wake-up takes into account.
             self.blocked = True
             ring.enter(limit != 0, SHORT_WAIT if short else limit)
+            if not limit and ring.pulse != NULL:
+                c.nl_pulse_begin(ring.pulse, True)  # there was no rest that enter() would have ended
         finally:
             self.blocked = False
             if self.in_main_thread:
