@@ -42,7 +42,8 @@ class StallReport:
     gc_seconds: float
     """How long the garbage collector has run in this turn."""
     lock_seconds: float
-    """How long the detector had to wait for the interpreter lock."""
+    """How long the detector had to wait for the interpreter lock; without the time for which it, or the loop's thread,
+    was not given a CPU."""
     lock_held: bool
     """Did C code keep the interpreter lock to itself? The stall is then reported when that has ended."""
     channel: str

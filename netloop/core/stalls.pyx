@@ -121,7 +121,8 @@ cdef class StallDetector:
         sighting.seconds = self.stall.length * 1e-9
         if sighting.over:
             return sighting
-        sighting.stands = c.nl_stall_stands(&self.stall) or sighting.kind == "saturated"
+        sighting.stands = c.nl_stall_stands(&self.stall) or (
+            sighting.kind == "saturated" and self.stall.turn == self.stall.pulse.since)
         sighting.stack = stack_of(self.thread)
         loop = self.loop()
         if loop is not None:

@@ -212,6 +212,8 @@ cdef class LoopCore:
             if not self.inbox.begin_wait():
                 limit = 0
             ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
+            if limit == 0 and ring.pulse != NULL:
+                c.nl_pulse_begin(ring.pulse, True)  # there was no rest that enter() would have ended
         finally:
             self.inbox.end_wait()
             if self.hears_signals:

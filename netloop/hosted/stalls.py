@@ -178,7 +178,10 @@ class StallWatch:
     def _look_on(self) -> None:
         while (sighting := self._detector.next()) is not None:
             try:
-                self._note_end(sighting) if sighting.over else self._report(sighting)
+                if sighting.over:
+                    self._note_end(sighting)
+                else:
+                    self._report(sighting)
             except Exception:
                 logger.exception("netloop: a stall of the event loop could not be reported")
 
@@ -202,7 +205,10 @@ class StallWatch:
         self._logged, self._left_out = now, 0
 
     def _note_end(self, sighting: Sighting) -> None:
-        report = replace(self._open.pop(sighting.kind), seconds=sighting.seconds)
+        begun = self._open.pop(sighting.kind, None)
+        if begun is None:
+            return  # it could not be reported, which was logged
+        report = replace(begun, seconds=sighting.seconds)
         if report.kind == "blocked":
             self.seconds += report.seconds
             self.histogram[bisect_left(Statistics.stall_bounds, report.seconds)] += 1
@@ -264,8 +270,8 @@ class StallWatch:
 
 
 def loop_lines(stack: list[tuple[CodeType, int | None]]) -> list[tuple[CodeType, StackLine]]:
-    """The part of a stack that the loop has called: without what has called the loop."""
-    last = max((place for place, (code, _) in enumerate(stack) if code is _RUN_FOREVER), default=-1)
+    """The part of a stack that the loop has called: without what has called the loop, nothing if that does not run."""
+    last = max((place for place, (code, _) in enumerate(stack) if code is _RUN_FOREVER), default=len(stack))
     return [(code, StackLine(code.co_filename, line or 0, code.co_qualname)) for code, line in stack[last + 1 :]]
 
 
