@@ -26,7 +26,7 @@ RESTARTS = 12
 STACKS_SECONDS = 3.0
 
 # What is kept of a process's output, in characters: the end of it.
-COMPLAINT = 6000
+COMPLAINT = 20_000
 
 # pytest's exit statuses for: all passed, some failed, no tests.
 ORDERLY = (0, 1, 5)
