@@ -87,8 +87,10 @@ def test_a_loop_is_forgotten_with_its_connections(raw_loop, kind):
         del loop
         for _ in range(3):
             gc.collect()
-    assert gone() is None
     assert len(warned) == 1
+    # The warnings kept what they warned of until here; before Python 3.15 a weak reference did not see that.
+    gc.collect()
+    assert gone() is None
     hear_the_end(far)
 
 
