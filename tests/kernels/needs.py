@@ -63,7 +63,12 @@ def _probe() -> dict[str, dict[str, bool]]:
 
 
 def _reads_pipes_promptly() -> bool:
-    """Can a read from a pipe be kept from waiting, which the ring needs to do it without a thread?"""
+    """Can a read from a pipe be kept from waiting, which the ring needs to do it without a thread?
+
+    A Python that was built with an old kernel's headers cannot ask. Older kernels are tested with one that can.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return True
     reading, writing = os.pipe()
     try:
         os.write(writing, b"x")
