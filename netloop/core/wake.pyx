@@ -8,7 +8,7 @@ import weakref
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, F_GETFL, F_SETFL, fcntl
+from posix.fcntl cimport O_NONBLOCK, F_GETFL, F_SETFL, fcntl
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close as close_descriptor, write as write_descriptor
 
@@ -36,8 +36,8 @@ cdef extern from "Python.h":
     PyInterpreterState *PyInterpreterState_Main()
     int PyErr_CheckSignals() except -1
 
-cdef extern from "<unistd.h>" nogil:
-    int pipe2(int *descriptors, int flags)
+cdef extern from "nl_wake.h" nogil:
+    int nl_wake_ends(int *ends)
 
 cdef enum:
     NOBODY = -1
@@ -58,6 +58,10 @@ cdef class Wake(Endpoint):
     Both write to one pipe that the ring reads: threads a zero byte, CPython's C-level signal handler the signal's
     number (see WakeupFd). An eventfd would do for threads, but takes no single bytes from the signal handler.
     The ring's MSG_RING was not chosen because the signal handler cannot use it.
+
+    Linux 6.1 reads pipes in a thread of the kernel's, so that the signal that ends a run of the loop is read after it.
+    There two connected sockets take the pipe's place. They are not taken everywhere because a wake-up by them costs a
+    twentieth more, the other thread's part included.
     """
 
     def __cinit__(self):
@@ -65,7 +69,7 @@ cdef class Wake(Endpoint):
 
     def __init__(self, object loop, Ring ring, Inbox inbox, ReadyQueue ready, dict handlers):
         cdef int ends[2]
-        if pipe2(ends, O_CLOEXEC):
+        if nl_wake_ends(ends):
             raise OSError(errno, "cannot make the pipe that wakes the loop: " + os.strerror(errno))
         self.read_fd, self.write_fd = ends[0], ends[1]
         # Only the writing end: a read on a non-blocking descriptor fails with EAGAIN instead of waiting in the ring.
@@ -87,7 +91,7 @@ cdef class Wake(Endpoint):
 
     cdef int on_flush(self) except -1:
         if not self.in_flight:
-            # An offset of -1 means the file's own position, the only one a pipe has.
+            # An offset of -1 means the file's own position, the only one that a pipe or a socket has.
             c.nl_prep_read(self.sqe(), c.nl_descriptor(self.read_fd), self.bytes, sizeof(self.bytes),
                            <c.uint64_t>-1, self.token(c.NL_READ, 0))
         return 0

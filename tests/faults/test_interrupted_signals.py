@@ -49,11 +49,7 @@ def test_an_interrupt_while_signals_are_read_loses_none(loop):
 
 
 @pytest.mark.limit(120)
-@pytest.mark.parametrize(
-    "owned",
-    [False, pytest.param(True, marks=pytest.mark.needs("prompt_pipes"))],
-    ids=["nobody's descriptor", "somebody's descriptor"],
-)
+@pytest.mark.parametrize("owned", [False, True], ids=["nobody's descriptor", "somebody's descriptor"])
 def test_a_signal_in_the_last_moment_before_the_loop_sleeps_is_noticed(loop, owned):
     """The loop has nothing else to do, so a signal that it missed would leave it asleep for ever."""
     near, far = os.pipe()

@@ -103,7 +103,6 @@ async def test_the_owner_hears_of_a_signal_that_comes_while_a_callback_runs(loop
     assert owner.numbers == [USR1]
 
 
-@pytest.mark.needs("prompt_pipes")
 def test_the_owner_hears_of_the_signal_that_ends_the_run(loop, owner):
     thread = send_when_idle(loop, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):

@@ -22,8 +22,11 @@ CFLAGS = [
     *("-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Werror", "-O1", "-g"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 ]
-# This program makes the core's own allocations fail.
-LINK_FLAGS = {"test_memory": ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap"]}
+LINK_FLAGS = {
+    # This program makes the core's own allocations fail, and that one what it asks the kernel.
+    "test_memory": ["-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap"],
+    "test_wake": ["-Wl,--wrap=syscall"],
+}
 CASE_SECONDS = 20
 
 
