@@ -275,6 +275,11 @@ class EventLoop(
         return factory
 
     def _stop_serving(self, sock: socket.socket) -> None:
+        if self._runs_elsewhere():
+            # A server that is closed has let go of its sockets before it asks for this: a refusal would leave them
+            # listening for ever. And the loop must be woken, since the kernel listens until it has submitted the end.
+            self.call_soon_threadsafe(self._stop_serving, sock)
+            return
         listener = self._listeners.pop(sock, None)
         if listener is not None:
             listener.stop()

@@ -52,9 +52,7 @@ cdef class Endpoint:
 
     cdef inline int check_thread(self) except -1:
         """Without the interpreter lock, refuse what would race with the thread that runs the loop."""
-        if NL_FREE_THREADED and self.ring is not None and self.ring.runs_elsewhere():
-            return refuse_thread()
-        return 0
+        return self.ring.check_thread() if self.ring is not None else 0
 
     cdef inline int mark_dirty(self) except -1:
         """Have on_flush called before the next enter."""
@@ -137,6 +135,10 @@ cdef class Ring:
         """Does the loop run, and in another thread than the calling one?"""
         cdef unsigned long running = nl_load_thread(&self.running)
         return running != 0 and running != PyThread_get_thread_ident()
+
+    cdef inline int check_thread(self) except -1:
+        """Without the interpreter lock, refuse what would race with the thread that runs the loop."""
+        return refuse_thread() if NL_FREE_THREADED and self.runs_elsewhere() else 0
 
     cdef nl_sys *system(self) noexcept
     cdef int enable(self) except -1

@@ -374,8 +374,7 @@ cdef class Ring:
 
     cdef int attach(self, Endpoint endpoint) except -1:
         self.check_usable()
-        if NL_FREE_THREADED and self.runs_elsewhere():
-            refuse_thread()
+        self.check_thread()
         cdef int slot = c.nl_slots_take(&self.slots)
         if slot < 0:
             raise OSError(-slot, "no slot for another endpoint: " + os.strerror(-slot))

@@ -14,7 +14,6 @@ from netloop.core.free_threading cimport (
     NL_FREE_THREADED, PyThread_get_thread_ident, nl_claim, nl_glance, nl_glance64, nl_load_int, nl_load_thread,
     nl_store_int, nl_store_thread,
 )
-from netloop.core.ring cimport refuse_thread
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
 from netloop.core.threads cimport enter_thread, leave_thread
 from netloop.core.wake cimport SHORT_WAIT, Wake
@@ -114,8 +113,7 @@ cdef class LoopCore:
         if delay is None:
             raise TypeError("delay must not be None")
         self.check_call(callback, "call_at", True)
-        if NL_FREE_THREADED and self.ring.runs_elsewhere():
-            refuse_thread()
+        self.ring.check_thread()
         cdef double when
         if type(delay) is float:
             when = monotonic() + <double>delay
@@ -128,8 +126,7 @@ cdef class LoopCore:
         if when is None:
             raise TypeError("when cannot be None")
         self.check_call(callback, "call_at", True)
-        if NL_FREE_THREADED and self.ring.runs_elsewhere():
-            refuse_thread()
+        self.ring.check_thread()
         return new_timer(<double>when, callback, args, self, context, self._debug, self.timers)
 
     # The turn ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import socket
 import sys
 import threading
@@ -375,3 +376,17 @@ def test_a_loop_that_watches_runs_in_one_thread_after_another(loop):
             run() if number % 2 else in_thread(run)
         loop.remove_reader(near)
         assert seen == [b"%d" % number for number in range(6)]
+
+
+async def test_a_server_that_another_thread_closes_takes_no_more_connections(loop):
+    """Threads have no business with a server, but what they do to one must not leave it half closed."""
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    address = address_of(server)
+    await loop.run_in_executor(None, server.close)
+
+    def refused():
+        with socket.socket() as sock:
+            return sock.connect_ex(address) == errno.ECONNREFUSED
+
+    await eventually(refused)
+    assert not server.is_serving()
