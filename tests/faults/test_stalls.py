@@ -91,9 +91,10 @@ def compute():
         pass
 
 
-def enlarged(work, size):
-    """A size with which ``work(size)`` takes several times the threshold on this machine."""
+def enlarged(work, size, prepare=lambda size: None):
+    """A size with which ``work(size)`` takes several times the threshold on this machine, once it is prepared."""
     while True:
+        prepare(size)
         begun = time.thread_time()
         work(size)
         if time.thread_time() - begun > 3 * THRESHOLD:
@@ -155,13 +156,12 @@ class TestCauses:
 
         kept = [[] for _ in range(1000)]
 
-        def collect_among(size):
+        def keep(size):
             kept.extend([] for _ in range(size - len(kept)))
-            collect()
 
         gc.disable()
         try:
-            enlarged(collect_among, 1 << 19)
+            enlarged(lambda size: collect(), 1 << 19, keep)
             report = watched.run(collect)
         finally:
             gc.enable()
