@@ -42,10 +42,11 @@ class StallReport:
     gc_seconds: float
     """How long the garbage collector has run in this turn."""
     lock_seconds: float
-    """How long the detector had to wait for the interpreter lock; without the time for which it, or the loop's thread,
-    was not given a CPU."""
+    """How long the detector had to wait for the interpreter lock or, where there is none, until the loop's thread
+    could be interrupted; without the time for which either was not given a CPU."""
     lock_held: bool
-    """Did C code keep the interpreter lock to itself? The stall is then reported when that has ended."""
+    """Did C code keep the interpreter lock to itself, or could it not be interrupted? The stall is then reported when
+    that has ended."""
     channel: str
     """The function of the kernel in which the loop's thread slept; empty if it did not, or the kernel does not tell."""
     seen: bool
@@ -81,7 +82,7 @@ class StallReport:
             "starved": f"it is ready to run and given a CPU for only {self.cpu_share:.0%} of the time",
         }[self.cause]
         if self.lock_held and self.cause != "lock":
-            words += f"; C code kept the interpreter lock for {self.lock_seconds:.3f} s, and this is said after that"
+            words += f"; C code could not be interrupted for {self.lock_seconds:.3f} s, and this is said after that"
         return words
 
     def __str__(self) -> str:

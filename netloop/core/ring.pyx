@@ -20,7 +20,7 @@ from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
 from netloop.core.free_threading cimport (
-    NL_FREE_THREADED, PyThread_get_thread_ident, nl_glance, nl_glance64, nl_load_thread, nl_load_unsigned,
+    PyThread_get_thread_ident, nl_glance, nl_glance64, nl_load_thread, nl_load_unsigned,
     nl_store_unsigned,
 )
 

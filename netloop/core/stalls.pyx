@@ -2,17 +2,57 @@
 """What another thread sees of a loop that does not go on: which callback, where in it, and what it spends its time on.
 
 The waiting is done in C, without the interpreter lock (cext/nl_stall.h). What is seen is taken down in one go, while
-this thread has the lock: nothing here runs Python code that could give it up in the middle, and let the loop go on.
+this thread has the lock, or where there is none, has stopped all others: nothing here runs Python code that could give
+it up in the middle, and let the loop go on.
 """
 
 import gc
-import sys
 import weakref
 
 from netloop.core cimport cext as c
 
-cdef extern from "Python.h":
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    /* As sys._current_frames() and the collector stop all other threads, each where it could be interrupted. CPython
+       exports them for its own modules only, so one that does not is taken for possible. */
+    extern void _PyEval_StopTheWorld(PyInterpreterState *) __attribute__((weak));
+    extern void _PyEval_StartTheWorld(PyInterpreterState *) __attribute__((weak));
+    static int nl_stop_threads(void)
+    {
+        if (!_PyEval_StopTheWorld || !_PyEval_StartTheWorld)
+            return 0;
+        _PyEval_StopTheWorld(PyInterpreterState_Get());
+        return 1;
+    }
+    static void nl_start_threads(void) { _PyEval_StartTheWorld(PyInterpreterState_Get()); }
+    #else
+    static int nl_stop_threads(void) { return 1; }
+    static void nl_start_threads(void) {}
+    #endif
+
+    /* Appends the code and the line of each call, the innermost first. */
+    static int nl_take_stack(PyThreadState *thread, PyObject *list)
+    {
+        PyFrameObject *frame = PyThreadState_GetFrame(thread), *back;
+        int failed = 0;
+        for (; frame && !failed; frame = back) {
+            int line = PyFrame_GetLineNumber(frame); /* -1: it has none */
+            PyObject *call = Py_BuildValue("(Ni)", PyFrame_GetCode(frame), line < 0 ? 0 : line);
+            failed = !call || PyList_Append(list, call);
+            Py_XDECREF(call);
+            back = PyFrame_GetBack(frame);
+            Py_DECREF(frame);
+        }
+        Py_XDECREF(frame);
+        return failed ? -1 : 0;
+    }
+    """
+    PyThreadState *PyThreadState_Get()
     unsigned long PyThread_get_thread_ident()
+    bint nl_stop_threads()
+    void nl_start_threads()
+    int nl_take_stack(PyThreadState *thread, list stack) except -1
 
 cdef extern from "<time.h>" nogil:
     enum:
@@ -25,18 +65,6 @@ cdef dict _KINDS = {
     c.NL_STALL_BLOCKED: "blocked", c.NL_STALL_BLOCKED_OVER: "blocked",
     c.NL_STALL_SATURATED: "saturated", c.NL_STALL_SATURATED_OVER: "saturated",
 }
-
-
-def stack_of(unsigned long thread):
-    """The Python stack of a thread at this moment: the code and the line of each call, the outermost first."""
-    cdef list stack = []
-    cdef object frame = sys._current_frames().get(thread)
-    while frame is not None:
-        # Taken down now: the line of a frame that is kept goes on with its thread.
-        stack.append((frame.f_code, frame.f_lineno))
-        frame = frame.f_back
-    stack.reverse()
-    return stack
 
 
 cdef class Sighting:
@@ -72,6 +100,7 @@ cdef class StallDetector:
     def enter(self):
         """The loop begins to run in the calling thread."""
         self.thread = PyThread_get_thread_ident()
+        self.thread_state = PyThreadState_Get()
         c.nl_stall_enter(&self.stall)
         c.nl_pulse_begin(&self.stall.pulse, True)
 
@@ -121,12 +150,7 @@ cdef class StallDetector:
         sighting.seconds = self.stall.length * 1e-9
         if sighting.over:
             return sighting
-        sighting.stands = c.nl_stall_stands(&self.stall) or (
-            sighting.kind == "saturated" and self.stall.turn == self.stall.pulse.since)
-        sighting.stack = stack_of(self.thread)
-        loop = self.loop()
-        if loop is not None:
-            sighting.handle, sighting.waiting = loop._glance()
+        self.take_down(sighting)
         sighting.state, sighting.channel, sighting.without_lock = state, channel, without_lock
         # Of less weight than what is above, so that it may be of a moment later.
         spent = c.nl_stall_spent(&self.stall)
@@ -140,6 +164,43 @@ cdef class StallDetector:
             sighting.cpu_share = min(1.0, (spent.cpu - self.stall.before.cpu) / window)
             sighting.delay_share = min(1.0, (spent.delay - self.stall.before.delay) / window)
         return sighting
+
+    cdef int take_down(self, Sighting sighting) except -1:
+        """What the loop's thread does at this moment, if that is still what was noticed."""
+        loop = self.loop()
+        glance = None if loop is None else loop._glance
+        sighting.stack = []
+        if not nl_stop_threads():
+            return 0
+        try:
+            sighting.stands = c.nl_stall_stands(&self.stall) or (
+                sighting.kind == "saturated" and self.stall.turn == self.stall.pulse.since)
+            if sighting.stands:
+                self.take_stack(sighting.stack)
+            if glance is not None:
+                sighting.handle, sighting.waiting = glance()
+        finally:
+            nl_start_threads()
+        sighting.stack.reverse()
+        return 0
+
+    cdef int take_stack(self, list stack) except -1:
+        """Append the calls of the loop's thread, if that is at work: in a turn it is there, whatever else it may be."""
+        return nl_take_stack(self.thread_state, stack) if self.stall.pulse.since else 0
+
+    def stack(self):
+        """The Python stack of the loop's thread: the code and the line of each call, the outermost first.
+
+        It is empty while the loop waits or does not run.
+        """
+        cdef list stack = []
+        if nl_stop_threads():
+            try:
+                self.take_stack(stack)
+            finally:
+                nl_start_threads()
+        stack.reverse()
+        return stack
 
     def pulse(self):
         """For how long the turn that is under way has run, 0 if none is; and the CPU time of the loop's thread."""

@@ -346,6 +346,10 @@ cdef class LoopCore:
         """
         return (0.0, 0.0) if self.stalls is None else self.stalls.pulse()
 
+    def _stack(self):
+        """The Python stack of the loop's thread; see StallDetector.stack(). Empty if the pulse is not taken."""
+        return [] if self.stalls is None else self.stalls.stack()
+
     def _new_stall_detector(self, double threshold):
         """Make the loop's stall detector, for another thread to ask."""
         self.stalls = StallDetector(self)
@@ -360,12 +364,12 @@ cdef class LoopCore:
             self.stalls.close()
 
     def _glance(self):
-        """For the detector's thread: the handle that is being run, or None, and how many callbacks and events wait."""
+        """The handle that is being run, or None, and how many callbacks and events wait; see StallDetector.take_down().
+        """
         cdef Py_ssize_t waiting = self.ready.count
         if self.ring.ring.fd >= 0:
             waiting += <Py_ssize_t>c.nl_ring_ready(&self.ring.ring)
-        # Without the interpreter lock the handle could go in the very moment in which it is taken here.
-        if NL_FREE_THREADED or self.ready.running == NULL:
+        if self.ready.running == NULL:
             return None, waiting
         return <object>self.ready.running, waiting
 

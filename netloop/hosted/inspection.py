@@ -7,12 +7,14 @@ is stuck is just the one that somebody wants to look at. ``netloop.tools.stacks`
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
 import contextlib
 import json
 import os
 import platform
 import socket
 import struct
+import sys
 import threading
 import weakref
 from asyncio.log import logger
@@ -20,7 +22,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from netloop._version import __version__
-from netloop.core.stalls import stack_of
 from netloop.hosted.inspection_path import claim, release
 from netloop.hosted.loop_mixin import LoopMixin
 from netloop.hosted.stalls import StallReports, loop_lines
@@ -32,6 +33,8 @@ __all__ = ["Inspection"]
 # Whoever asks and then does not read is not waited for.
 _CLIENT_SECONDS: Final = 2.0
 _LONGEST_REQUEST: Final = 4096
+# How long a loop may take to describe itself, where nobody else can.
+_LOOP_SECONDS: Final = 0.25
 _PEER: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _SHOWN: Final = 1000
 
@@ -65,22 +68,41 @@ class Inspection(StallReports, LoopMixin):
 
     def _snapshot(self, limit: int) -> dict[str, Any]:
         """What this loop does at this moment, in what JSON knows; any thread."""
-        connections, connection_count = _connections(self, limit)
         seconds, cpu = self._pulse()
+        stack = [str(line) for _, line in loop_lines(self._stack())]
+        tasks, connections = self._describe_inside(limit)
         thread = self._thread_id
-        working = thread is not None and seconds > 0
         return {
             "running": thread is not None,
             "thread": next((each.name for each in threading.enumerate() if each.ident == thread), None),
             # The turn that is under way, if the loop does not wait in the kernel.
             "turn_seconds": seconds,
-            "stack": [str(line) for _, line in loop_lines(stack_of(thread))] if working and thread else [],
+            "stack": stack,
             "cpu_seconds": cpu,
             "statistics": asdict(self.statistics()),  # type: ignore[attr-defined]
-            "tasks": describe_tasks(self, limit),
-            "connections": {"count": connection_count, "shown": connections},
+            "tasks": tasks,
+            "connections": connections,
             "stalls": self._slowest(),
         }
+
+    def _describe_inside(self, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The tasks and the connections, which belong to the loop's thread.
+
+        With the interpreter lock they stand still while this thread looks at them. Without it the loop's thread is
+        asked to. Of one that is stuck only what is safe to ask is told: no line of a coroutine, no connection.
+        """
+        if not _free_threaded() or not self._runs_elsewhere():
+            return describe_tasks(self, limit), _connections(self, limit)
+        described: concurrent.futures.Future[tuple[dict[str, Any], dict[str, Any]]] = concurrent.futures.Future()
+        with contextlib.suppress(RuntimeError):  # it has just been closed
+            self.call_soon_threadsafe(_describe_in_thread, self, limit, described)
+        try:
+            return described.result(_LOOP_SECONDS)
+        except TimeoutError:
+            if not described.cancel():
+                return described.result()  # it has just begun to
+        connections = {"count": self.statistics().connections, "shown": []}  # type: ignore[attr-defined]
+        return describe_tasks(self, limit, chains=False), connections
 
 
 class Inspector:
@@ -181,12 +203,28 @@ def inspector_of_this_process() -> Inspector:
     return _the_inspector
 
 
-def _connections(loop: Inspection, limit: int) -> tuple[list[dict[str, Any]], int]:
-    """The transports with the longest queues first, and how many there are."""
+def _free_threaded() -> bool:
+    return not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _describe_in_thread(
+    loop: Inspection, limit: int, described: concurrent.futures.Future[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
+    """Called by the loop."""
+    if not described.set_running_or_notify_cancel():
+        return
+    try:
+        described.set_result((describe_tasks(loop, limit), _connections(loop, limit)))
+    except Exception as error:
+        described.set_exception(error)
+
+
+def _connections(loop: Inspection, limit: int) -> dict[str, Any]:
+    """How many transports there are, and those with the longest queues."""
     transports = [each for each in loop._endpoints() if isinstance(each, Transport)]
     unsent = [(each.get_write_buffer_size(), each) for each in transports]
     unsent.sort(key=lambda pair: -pair[0])
-    return [_connection(transport, size) for size, transport in unsent[:limit]], len(transports)
+    return {"count": len(transports), "shown": [_connection(transport, size) for size, transport in unsent[:limit]]}
 
 
 def _connection(transport: Any, unsent: int) -> dict[str, Any]:

@@ -269,10 +269,10 @@ class StallWatch:
             loop._stall_handler(report)
 
 
-def loop_lines(stack: list[tuple[CodeType, int | None]]) -> list[tuple[CodeType, StackLine]]:
+def loop_lines(stack: list[tuple[CodeType, int]]) -> list[tuple[CodeType, StackLine]]:
     """The part of a stack that the loop has called: without what has called the loop, nothing if that does not run."""
     last = max((place for place, (code, _) in enumerate(stack) if code is _RUN_FOREVER), default=len(stack))
-    return [(code, StackLine(code.co_filename, line or 0, code.co_qualname)) for code, line in stack[last + 1 :]]
+    return [(code, StackLine(code.co_filename, line, code.co_qualname)) for code, line in stack[last + 1 :]]
 
 
 def _kind(text: str) -> Literal["blocked", "saturated"]:

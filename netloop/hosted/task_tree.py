@@ -29,12 +29,14 @@ _SUSPENDABLE: Final = (_Kind("cr", "cr_await"), _Kind("gi", "gi_yieldfrom"), _Ki
 _LONGEST_CHAIN: Final = 100
 
 
-def describe_tasks(loop: asyncio.AbstractEventLoop, limit: int) -> dict[str, Any]:
+def describe_tasks(loop: asyncio.AbstractEventLoop, limit: int, *, chains: bool = True) -> dict[str, Any]:
     """The tasks of a loop that are not done, in what JSON knows.
 
     Args:
         loop: the loop, of any thread.
         limit: how many tasks are described at most, those first that were found first.
+        chains: whether coroutines may be looked into. They are not made for that while another thread could run them
+            without the interpreter lock.
 
     Returns:
         How many there are (``count``), and of each that is ``shown`` its ``id``, ``name``, ``coroutine``, the ``chain``
@@ -52,7 +54,7 @@ def describe_tasks(loop: asyncio.AbstractEventLoop, limit: int) -> dict[str, Any
                 "id": id(task),
                 "name": task.get_name(),
                 "coroutine": _name(task.get_coro()),
-                "chain": [str(line) for line in await_chain(task.get_coro())],
+                "chain": [str(line) for line in await_chain(task.get_coro())] if chains else [],
                 "awaits": "nothing: it is being run" if task is current else _what(_future_of(task)),
                 "running": task is current,
                 "awaited_by": sorted(id(waiter) for waiter in _waiters(task, awaiting)),
