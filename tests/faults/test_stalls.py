@@ -29,6 +29,7 @@ THRESHOLD = 0.2
 LONG = 0.5
 PATIENCE = 20.0
 ATTEMPTS = 5
+LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
 # Sleeps without letting go of the interpreter lock, as C code may that nobody has thought about.
 usleep_with_the_lock = ctypes.PyDLL(None).usleep
 
@@ -165,7 +166,9 @@ class TestCauses:
         finally:
             gc.enable()
         assert report.gc_seconds > THRESHOLD / 2
-        assert has_line(report, "collect", "gc.collect()")
+        # Without the lock the collector stops the detector too, which may go on only when the stall is over.
+        if LOCKED or report.seen:
+            assert has_line(report, "collect", "gc.collect()")
         assert report.cause == "gc"
         assert "the garbage collector has run" in str(report)
 
@@ -175,6 +178,7 @@ class TestCauses:
         assert report.lock_seconds < report.seconds
         assert has_line(report, "Watched.run.<locals>.main", "function(*arguments)")
 
+    @pytest.mark.skipif(not LOCKED, reason="there is no interpreter lock to keep")
     def test_another_thread_that_keeps_the_interpreter_lock(self, watched):
         def hog():
             time.sleep(0.05)
