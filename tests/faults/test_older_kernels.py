@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sysconfig
 import tracemalloc
 
 import pytest
@@ -86,7 +87,9 @@ def test_idle_connections_that_have_descriptors_take_little_memory(new_loop, mes
     try:
         # Tables that have grown stay so.
         loop.run_until_complete(memory_of_connections(200, message))
-        assert loop.run_until_complete(memory_of_connections(200, message)) < 1100
+        # An object of a free-threaded interpreter is a little larger.
+        most = 1200 if sysconfig.get_config_var("Py_GIL_DISABLED") else 1100
+        assert loop.run_until_complete(memory_of_connections(200, message)) < most
     finally:
         tracemalloc.stop()
 
