@@ -25,6 +25,7 @@ from netloop.hosted.inspection_path import claim, release
 from netloop.hosted.loop_mixin import LoopMixin
 from netloop.hosted.stalls import StallReports, loop_lines
 from netloop.hosted.task_tree import describe_tasks
+from netloop.hosted.totals import histograms_of
 from netloop.transports.base import Transport
 
 __all__ = ["Inspection"]
@@ -44,6 +45,7 @@ class Inspection(StallReports, LoopMixin):
     def _let_inspect(self) -> None:
         """Have this process's socket tell about this loop too. What keeps it from that is logged, and no more."""
         self._take_pulse()
+        self._measure()
         try:
             self._inspector = inspector_of_this_process()
             self._inspector.add(self)
@@ -77,6 +79,8 @@ class Inspection(StallReports, LoopMixin):
             "stack": [str(line) for _, line in loop_lines(stack_of(thread))] if working and thread else [],
             "cpu_seconds": cpu,
             "statistics": asdict(self.statistics()),  # type: ignore[attr-defined]
+            # How many timers were how late, and how many turns how long at work: by the bounds of buckets, in seconds.
+            "durations": {name: counted.by_bound() for name, counted in histograms_of(self).items()},
             "tasks": describe_tasks(self, limit),
             "connections": {"count": connection_count, "shown": connections},
             "stalls": self._slowest(),
