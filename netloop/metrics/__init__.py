@@ -63,7 +63,8 @@ def prometheus(registry: CollectorRegistry | None = None) -> LoopCollector:
     try:
         from netloop.metrics.collector import register
     except ImportError as error:
-        raise _missing(error, "prometheus_client", "prometheus") from error
+        _explain(error, "prometheus_client", "prometheus")
+        raise
     return register(registry)
 
 
@@ -84,13 +85,13 @@ def opentelemetry(meter: Meter | None = None) -> None:
     try:
         from netloop.metrics.instruments import instrument
     except ImportError as error:
-        raise _missing(error, "opentelemetry", "opentelemetry") from error
+        _explain(error, "opentelemetry", "opentelemetry")
+        raise
     instrument(meter)
 
 
-def _missing(error: ImportError, package: str, extra: str) -> ImportError:
-    """What to raise if an optional package cannot be imported."""
-    if error.name is None or error.name.partition(".")[0] != package:
-        return error  # something else is broken
-    text = f"netloop.metrics.{extra}() needs a package that is not installed: pip install 'netloop[{extra}]'"
-    return ImportError(text, name=error.name)
+def _explain(error: ImportError, package: str, extra: str) -> None:
+    """If it is the optional package that cannot be imported, raise an error that tells how to get it."""
+    if error.name is not None and error.name.partition(".")[0] == package:
+        text = f"netloop.metrics.{extra}() needs a package that is not installed: pip install 'netloop[{extra}]'"
+        raise ImportError(text, name=error.name) from error
