@@ -22,6 +22,7 @@ MODULES = {
     "uvloop": "uvloop",
     "netloop": "netloop",
     "netloop-spin": "netloop",
+    "netloop-metrics": "netloop",
     "rsloop": "rsloop",
     "rloop": "rloop",
     "aiofastnet": "aiofastnet",
@@ -43,6 +44,10 @@ def loop_factory(name: str) -> LoopFactory:
         factory: LoopFactory = module.loop_factory()
     elif name == "netloop-spin":
         factory = functools.partial(module.EventLoop, spin=100e-6)
+    elif name == "netloop-metrics":
+        # With what is measured, and never scraped: that is done a few times per minute.
+        importlib.import_module("netloop.metrics").prometheus()
+        factory = module.new_event_loop
     else:
         factory = module.new_event_loop
     return factory
