@@ -45,8 +45,9 @@ def loop_factory(name: str) -> LoopFactory:
     elif name == "netloop-spin":
         factory = functools.partial(module.EventLoop, spin=100e-6)
     elif name == "netloop-metrics":
-        # With what is measured, and never scraped: that is done a few times per minute.
-        importlib.import_module("netloop.metrics").prometheus()
+        # What netloop.metrics has the loops do. Without a client library, which costs something of its own: importing
+        # prometheus_client has Python code called at the beginning and the end of each collection of garbage.
+        importlib.import_module("netloop.hosted.totals").totals.want()
         factory = module.new_event_loop
     else:
         factory = module.new_event_loop
