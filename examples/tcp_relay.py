@@ -20,6 +20,7 @@ class Side(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -29,9 +30,11 @@ class Side(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """This side has nothing more to say, but may still listen; so may the other one."""
-        if self.other is not None and self.other.transport is not None:
-            self.other.transport.write_eof()
+        """This side has nothing more to say, but still listens, unless the other one has ended before."""
+        self.ended = True
+        if self.other is None or self.other.transport is None or self.other.ended:
+            return False  # it is closed, and connection_lost() closes the other one
+        self.other.transport.write_eof()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:

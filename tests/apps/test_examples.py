@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,14 @@ import pytest
 
 from apps.programs import Program, Server
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+# What a program that serves on aiohttp's usual port begins with, to serve on a free one.
+FREE_PORT = """
+import functools, aiohttp.web
+aiohttp.web.run_app = functools.partial(aiohttp.web.run_app, host="127.0.0.1", port=0)
+"""
 
 Serve = Callable[..., Server]
 
@@ -128,6 +136,16 @@ def test_metrics_prometheus(serve: Serve) -> None:
     assert second["netloop_connections_accepted_total"] == 3
     assert 0 < first["netloop_turn_duration_seconds_count"] < second["netloop_turn_duration_seconds_count"]
     assert first["netloop_turn_duration_seconds_sum"] > 0
+
+
+def test_the_metrics_of_the_readme(serve: Serve, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
+    pytest.importorskip("prometheus_client", reason="not installed: pip install prometheus-client")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "snippet.py").write_text(f"{FREE_PORT}\n{snippet}")
+    status, _, body = serve("snippet.py").ask("GET", "/metrics")
+    assert status == 200
+    assert b"netloop_loops 1.0" in body
 
 
 def test_websocket_chat(serve: Serve) -> None:
