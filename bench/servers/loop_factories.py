@@ -45,8 +45,8 @@ def loop_factory(name: str) -> LoopFactory:
     elif name == "netloop-spin":
         factory = functools.partial(module.EventLoop, spin=100e-6)
     elif name == "netloop-metrics":
-        # What netloop.metrics has the loops do. Without a client library, which costs something of its own: importing
-        # prometheus_client has Python code called at the beginning and the end of each collection of garbage.
+        # What netloop.metrics has the loops do. Without a client library: whatever is imported makes collections of
+        # garbage longer, in which a row like call_soon spends a part of its time that shows.
         importlib.import_module("netloop.hosted.totals").totals.want()
         factory = module.new_event_loop
     else:

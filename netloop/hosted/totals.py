@@ -77,6 +77,9 @@ class Reading:
         return Reading(0, figures, self.histograms)
 
 
+_NOTHING: Final = Reading()
+
+
 def histograms_of(loop: Measured) -> dict[str, Histogram]:
     """What a loop has counted natively by how long it took; any thread. Empty ones where that was not asked for."""
     return {name: Histogram(HISTOGRAMS[name], counts, seconds) for name, (counts, seconds) in loop._measured().items()}
@@ -97,7 +100,7 @@ class Tally:
         self.loop = weakref.ref(loop)
         self._owner = owner
         # What was read last. It stands for a loop that has been found as garbage and is about to be closed.
-        self._seen = Reading()
+        self._seen = _NOTHING
 
     def read(self) -> Reading:
         """What it has counted until now."""
@@ -127,7 +130,7 @@ class Totals:
         self._lock = threading.Lock()
         self._open: dict[Tally, None] = {}
         self._closed: deque[tuple[Tally, Reading]] = deque()
-        self._past = Reading()
+        self._past = _NOTHING
 
     def open(self, loop: Counting) -> Tally:
         """A new loop."""
