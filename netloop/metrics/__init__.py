@@ -46,8 +46,9 @@ def prometheus(registry: CollectorRegistry | None = None) -> LoopCollector:
 
     Calling it again with the same registry changes nothing. Whoever scrapes may do so in any thread.
 
-    In prometheus-client's multiprocess mode, where one worker answers for all of a gunicorn server, collectors such as
-    this one are left out, as those of the process and of Python are. Give each worker a port to be scraped at.
+    In prometheus-client's multiprocess mode, where one worker of a gunicorn server answers for all, collectors such as
+    this one are left out, as those of the process and of Python are: have each worker scraped at a port of its own. In
+    the registry of a ``MultiProcessCollector`` it would tell of the worker that happens to answer.
 
     Args:
         registry: where to register; by default ``prometheus_client.REGISTRY``.
