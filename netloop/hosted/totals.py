@@ -135,9 +135,13 @@ class Totals:
     def open(self, loop: Counting) -> Tally:
         """A new loop."""
         tally = Tally(loop, self)
+        wanted = self._wanted
+        if wanted:
+            # Nobody else knows the loop, so this need not wait for the lock, which this thread may have: what is read
+            # under it may collect garbage, and so run any code.
+            loop._measure()
         self._open[tally] = None
-        # Asked after it can be found, as want() looks for loops after it has noted that there is a wish.
-        if self._wanted:
+        if self._wanted and not wanted:
             self._measure([tally])
         return tally
 

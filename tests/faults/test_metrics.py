@@ -244,6 +244,26 @@ def test_a_thousand_loops_leave_their_counts_and_nothing_else():
     assert grown < 100_000
 
 
+class Nested(netloop.EventLoop):
+    """Makes and closes another loop whenever it is asked for its counters, as a finalizer may that runs just then."""
+
+    def statistics(self):
+        netloop.EventLoop().close()
+        return super().statistics()
+
+
+def loops_within_a_scrape():
+    exported = Exported()
+    loop = Nested()
+    found = [exported["loops"] for _ in range(3)]
+    loop.close()
+    return [*found, exported["loops"]]
+
+
+def test_loops_may_be_made_and_closed_in_the_middle_of_a_scrape():
+    assert run_child(loops_within_a_scrape) == [1, 1, 1, 0]
+
+
 def loops_in_threads(seconds):
     from prometheus_client import start_http_server
     from prometheus_client.parser import text_string_to_metric_families
