@@ -16,6 +16,7 @@ Importing this package does not touch the kernel. Where io_uring is not availabl
 
 from __future__ import annotations
 
+import importlib
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from netloop.stall_report import StallReport
 from netloop.statistics import Statistics
 
 if TYPE_CHECKING:
+    from netloop import metrics as metrics
     from netloop.event_loop import EventLoop as EventLoop
     from netloop.setup.policy import EventLoopPolicy as EventLoopPolicy
 
@@ -43,14 +45,15 @@ __all__ = [
     "Unavailable",
     "__version__",
     "install",
+    "metrics",
     "new_event_loop",
     "run",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # These two are found on first use: the loop brings in the compiled modules, and the policy derives from a class
-    # that asyncio deprecates in Python 3.14. Whoever needs neither pays for neither.
+    # These are found on first use: the loop and the metrics bring in the compiled modules, and the policy derives from
+    # a class that asyncio deprecates in Python 3.14. Who does not need them does not pay for them.
     if name == "EventLoop":
         from netloop.setup.loops import load_event_loop
 
@@ -59,6 +62,8 @@ def __getattr__(name: str) -> Any:
         from netloop.setup.policy import EventLoopPolicy
 
         value = EventLoopPolicy
+    elif name == "metrics":
+        value = importlib.import_module("netloop.metrics")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

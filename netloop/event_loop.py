@@ -23,6 +23,7 @@ from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
 from netloop.hosted.subprocesses import Subprocesses
 from netloop.hosted.tls import TLSProtocol
+from netloop.hosted.totals import Tally, totals
 from netloop.hosted.unix import UnixSockets
 from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
@@ -100,6 +101,8 @@ class EventLoop(
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
+    _tally: Tally | None = None
+
     def __init__(
         self,
         *,
@@ -149,6 +152,7 @@ class EventLoop(
         if inspect:
             self._let_inspect()
         _live_loops.add(self)
+        self._tally = totals.open(self)
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""
@@ -190,6 +194,8 @@ class EventLoop(
             self._socket_calls.close()
             self._forget_children()
         finally:
+            if self._tally is not None:
+                self._tally.close(self)
             if held:
                 self._let_go()
 

@@ -11,6 +11,7 @@ COLOURS = {
     "netloop": "#d62728",
     "netloop-spin": "#ff9896",
     "netloop-stalls": "#e377c2",
+    "netloop-metrics": "#f7b6d2",
     "uvloop": "#1f77b4",
     "asyncio": "#2ca02c",
     "asyncio-mmap": "#98df8a",

@@ -71,6 +71,7 @@ ALL = {
         Contender("netloop"),
         Contender("netloop-spin"),
         Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
+        Contender("netloop-metrics"),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),
@@ -81,7 +82,7 @@ ALL = {
 }
 
 #: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
-ON_REQUEST = ("netloop-stalls",)
+ON_REQUEST = ("netloop-stalls", "netloop-metrics")
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
 MAIN = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
 PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))

@@ -12,7 +12,7 @@ BASELINE = "uvloop"
 #: No row is to be below this share of the best peer's work per CPU second.
 BEST_PEER_SHARE = 0.95
 #: Reached by settings of the C library or by no Python at all, so no peers of a loop.
-NO_PEERS = (SUBJECT, "netloop-spin", "netloop-stalls", "c-uring", "c-epoll")
+NO_PEERS = (SUBJECT, "netloop-spin", "netloop-stalls", "netloop-metrics", "c-uring", "c-epoll")
 
 
 @dataclass(frozen=True)

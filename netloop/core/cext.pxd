@@ -398,6 +398,28 @@ cdef extern from "nl_pulse.h" nogil:
     void nl_pulse_got_lock(nl_pulse *pulse)
 
 
+cdef extern from "nl_histogram.h" nogil:
+    enum:
+        NL_HISTOGRAM_BUCKETS
+
+    struct nl_histogram:
+        uint64_t sum
+        uint64_t *counts  # an array of NL_HISTOGRAM_BUCKETS
+
+    uint64_t nl_histogram_bound(unsigned bucket)
+    void nl_histogram_add(nl_histogram *histogram, int64_t time)
+
+
+cdef extern from "nl_meter.h" nogil:
+    struct nl_meter:
+        nl_histogram turns
+
+    void nl_meter_begin(nl_meter *meter)
+    void nl_meter_rest(nl_meter *meter)
+    void nl_meter_go_on(nl_meter *meter)
+    int64_t nl_lateness(double due)
+
+
 cdef extern from "nl_stall.h" nogil:
     enum:
         NL_STALL_CLOSED

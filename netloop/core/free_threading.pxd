@@ -7,6 +7,8 @@ core/THREADS.md.
 
 from libc.stdint cimport uint64_t
 
+from netloop.core.cext cimport nl_histogram, nl_meter
+
 
 cdef extern from *:
     """
@@ -37,6 +39,9 @@ cdef extern from *:
     #define nl_store_int(field, value) __atomic_store_n((field), (value), __ATOMIC_RELAXED)
     #define nl_load_thread(field) __atomic_load_n((field), __ATOMIC_ACQUIRE)
     #define nl_store_thread(field, value) __atomic_store_n((field), (value), __ATOMIC_RELEASE)
+    /* A pointer that is set once, by whatever thread, to memory that is ready to be used. */
+    #define nl_load_pointer(field) __atomic_load_n((field), __ATOMIC_ACQUIRE)
+    #define nl_store_pointer(field, value) __atomic_store_n((field), (value), __ATOMIC_RELEASE)
     static inline int nl_claim(unsigned long *field, unsigned long thread)
     {
         unsigned long nobody = 0;
@@ -71,6 +76,10 @@ cdef extern from *:
     void nl_store_unsigned "nl_store_int"(unsigned *field, unsigned value) noexcept
     unsigned long nl_load_thread(unsigned long *field) noexcept
     void nl_store_thread(unsigned long *field, unsigned long value) noexcept
+    nl_meter *nl_load_meter "nl_load_pointer"(nl_meter **field) noexcept nogil
+    void nl_store_meter "nl_store_pointer"(nl_meter **field, nl_meter *value) noexcept nogil
+    nl_histogram *nl_load_histogram "nl_load_pointer"(nl_histogram **field) noexcept nogil
+    void nl_store_histogram "nl_store_pointer"(nl_histogram **field, nl_histogram *value) noexcept nogil
     bint nl_claim(unsigned long *field, unsigned long thread) noexcept
 
     unsigned nl_glance(const void *field) noexcept

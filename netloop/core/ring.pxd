@@ -1,12 +1,14 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
-    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_older, nl_prep_cancel,
-    nl_pulse,
+    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter, nl_meter_begin,
+    nl_meter_go_on, nl_meter_rest, nl_older, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on, nl_pulse_rest,
     nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
-from netloop.core.free_threading cimport NL_FREE_THREADED, PyThread_get_thread_ident, nl_load_thread
+from netloop.core.free_threading cimport (
+    NL_FREE_THREADED, PyThread_get_thread_ident, nl_load_meter, nl_load_thread,
+)
 
 # A stream in the worst case re-arms its receive, cancels and sends in one flush.
 cdef enum:
@@ -95,6 +97,8 @@ cdef class Ring:
     cdef nl_ring ring
     # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
     cdef nl_pulse *pulse
+    # Counts how long the turns are at work, if it is asked to; the ring's own, or NULL. Other threads ask for it.
+    cdef nl_meter *meter
     cdef nl_sys sys
     cdef FaultPlan faults
     cdef nl_slots slots
@@ -140,6 +144,36 @@ cdef class Ring:
         """Without the interpreter lock, refuse what would race with the thread that runs the loop."""
         return refuse_thread() if NL_FREE_THREADED and self.runs_elsewhere() else 0
 
+    # What a turn tells about itself: to the stall detector and to the meter, where there are any.
+
+    cdef inline int begin_work(self, bint has_lock) noexcept nogil:
+        """The loop goes to work after a rest, with the interpreter lock, or it is about to ask for that."""
+        cdef nl_meter *meter = nl_load_meter(&self.meter)
+        if self.pulse != NULL:
+            nl_pulse_begin(self.pulse, has_lock)
+        if meter != NULL:
+            nl_meter_begin(meter)
+        return 0
+
+    cdef inline int end_work(self) noexcept nogil:
+        """The loop waits in the kernel, or stops."""
+        cdef nl_meter *meter = nl_load_meter(&self.meter)
+        if self.pulse != NULL:
+            nl_pulse_rest(self.pulse)
+        if meter != NULL:
+            nl_meter_rest(meter)
+        return 0
+
+    cdef inline int go_on(self) noexcept nogil:
+        """Another turn begins, without a rest before it."""
+        cdef nl_meter *meter = nl_load_meter(&self.meter)
+        if self.pulse != NULL:
+            nl_pulse_go_on(self.pulse)
+        if meter != NULL:
+            nl_meter_go_on(meter)
+        return 0
+
+    cdef int measure(self) except -1
     cdef nl_sys *system(self) noexcept
     cdef int enable(self) except -1
     cdef int register_descriptor(self, bint wanted) except -1

@@ -15,13 +15,15 @@ from collections import deque
 
 cimport cython
 from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, ENOMEM
+from libc.stdlib cimport calloc
+from libc.stdlib cimport free as free_memory
 from posix.time cimport timespec, nanosleep
 from posix.unistd cimport close as close_descriptor
 
 from netloop.core cimport cext as c
 from netloop.core.free_threading cimport (
     PyThread_get_thread_ident, nl_glance, nl_glance64, nl_load_thread, nl_load_unsigned,
-    nl_store_unsigned,
+    nl_store_meter, nl_store_unsigned,
 )
 
 cdef enum:
@@ -277,6 +279,17 @@ cdef class Ring:
         c.nl_ring_close(&self.ring)
         c.nl_files_close(&self.files)
         c.nl_slots_free(&self.slots)
+        free_memory(self.meter)
+
+    cdef int measure(self) except -1:
+        """Have the time counted that turns are at work, from the next one on. Any thread, one at a time."""
+        cdef c.nl_meter *meter
+        if self.meter == NULL:
+            meter = <c.nl_meter *>calloc(1, sizeof(c.nl_meter))
+            if meter == NULL:
+                raise MemoryError("no memory to count how long turns take")
+            nl_store_meter(&self.meter, meter)
+        return 0
 
     cdef nl_sys *system(self) noexcept:
         """How the ring makes its system calls."""
@@ -470,11 +483,11 @@ cdef class Ring:
         cdef int result
         cdef timespec pause
         with nogil:
-            if wait and self.pulse != NULL:
+            if wait and not self.closing:
                 # The rest ends before this thread asks for the interpreter lock, which may take long too.
-                c.nl_pulse_rest(self.pulse)
+                self.end_work()
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
-                c.nl_pulse_begin(self.pulse, False)
+                self.begin_work(False)
             else:
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
         if wait and self.pulse != NULL:

@@ -2,7 +2,7 @@ from cpython.ref cimport PyObject
 from cython cimport final
 from libc.stdint cimport uint64_t
 
-from netloop.core.cext cimport nl_timer, nl_timers
+from netloop.core.cext cimport nl_histogram, nl_timer, nl_timers
 
 
 cdef class Handle:
@@ -28,6 +28,8 @@ cdef class TimerHandle(Handle):
     cdef nl_timer timer
     cdef Timers timers
     cdef Py_ssize_t position
+    # Is it to be counted how late its callback is called?
+    cdef bint measured
 
 
 @final
@@ -51,15 +53,18 @@ cdef class ReadyQueue:
 cdef class Timers:
     cdef nl_timers heap
     cdef list owners
+    # Counts how late callbacks are called, if it is asked to; the timers' own, or NULL. Other threads ask for it.
+    cdef nl_histogram *lag
 
     cdef int add(self, TimerHandle handle, double when) except -1
     cdef int remove(self, TimerHandle handle) except -1
     cdef TimerHandle pop_due(self, double now)
     cdef double first(self)
+    cdef int measure(self) except -1
     cpdef clear(self)
 
 
 cdef Handle new_handle(object callback, tuple args, object loop, object context, bint debug)
 cdef Handle new_threadsafe_handle(object callback, tuple args, object loop, object context, bint debug)
 cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
-                           Timers timers)
+                           Timers timers, bint measured)

@@ -8,9 +8,10 @@ from threading import RLock
 
 cimport cython
 from cpython.ref cimport PyObject
+from libc.stdlib cimport calloc, free
 
 from netloop.core cimport cext as c
-from netloop.core.free_threading cimport NL_FREE_THREADED, nl_load_int, nl_store_int
+from netloop.core.free_threading cimport NL_FREE_THREADED, nl_load_int, nl_store_histogram, nl_store_int
 
 
 cdef extern from "Python.h":
@@ -177,6 +178,11 @@ cdef class TimerHandle(Handle):
         if self.timer.place != c.NL_TIMER_IDLE and self.timers is not None:
             c.nl_timers_remove(&self.timers.heap, &self.timer)
 
+    cdef int run(self) except -1:
+        if self.measured:
+            c.nl_histogram_add(self.timers.lag, c.nl_lateness(self.timer.when))
+        return call(self)
+
     def _disarm(self):
         """In the loop's thread, for another one that has cancelled."""
         self.disarm()
@@ -256,11 +262,12 @@ cdef Handle new_threadsafe_handle(object callback, tuple args, object loop, obje
 
 
 cdef TimerHandle new_timer(double when, object callback, tuple args, object loop, object context, bint debug,
-                           Timers timers):
+                           Timers timers, bint measured):
     cdef TimerHandle handle = TimerHandle.__new__(TimerHandle)
     handle.timer.place = c.NL_TIMER_IDLE
     handle.timer.owner = <void *>handle
     handle.timers = timers
+    handle.measured = measured
     fill(handle, callback, args, loop, context, debug)
     timers.add(handle, when)
     return handle
@@ -313,10 +320,10 @@ cdef class ReadyQueue:
                 # Other threads cancel, too.
                 if nl_load_int(&(<Handle>handle)._cancelled):
                     continue
-                if type(handle) is ThreadSafeHandle:
-                    (<Handle>handle).run()
-                else:
+                if type(handle) is Handle:
                     call(<Handle>handle)
+                else:
+                    (<Handle>handle).run()
         finally:
             # Before the last handle is given up here.
             self.running = NULL
@@ -349,6 +356,17 @@ cdef class Timers:
 
     def __dealloc__(self):
         c.nl_timers_free(&self.heap)
+        free(self.lag)
+
+    cdef int measure(self) except -1:
+        """Have it counted how late the callbacks of later timers are called. Any thread, one at a time."""
+        cdef c.nl_histogram *lag
+        if self.lag == NULL:
+            lag = <c.nl_histogram *>calloc(1, sizeof(c.nl_histogram))
+            if lag == NULL:
+                raise MemoryError("no memory to count how late callbacks are called")
+            nl_store_histogram(&self.lag, lag)
+        return 0
 
     def __len__(self):
         return self.heap.count

@@ -10,9 +10,10 @@ from asyncio import Future, base_events
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from netloop.core cimport cext as c
+from netloop.core.cext cimport nl_histogram, nl_meter
 from netloop.core.free_threading cimport (
-    NL_FREE_THREADED, PyThread_get_thread_ident, nl_claim, nl_glance, nl_glance64, nl_load_int, nl_load_thread,
-    nl_store_int, nl_store_thread,
+    NL_FREE_THREADED, PyThread_get_thread_ident, nl_claim, nl_glance, nl_glance64, nl_load_histogram, nl_load_int,
+    nl_load_meter, nl_load_thread, nl_store_int, nl_store_thread,
 )
 from netloop.core.scheduler cimport TimerHandle, new_handle, new_threadsafe_handle, new_timer
 from netloop.core.threads cimport enter_thread, leave_thread
@@ -114,12 +115,14 @@ cdef class LoopCore:
             raise TypeError("delay must not be None")
         self.check_call(callback, "call_at", True)
         self.ring.check_thread()
+        cdef double now = monotonic()
         cdef double when
         if type(delay) is float:
-            when = monotonic() + <double>delay
+            when = now + <double>delay
         else:
-            when = monotonic() + delay  # as Python adds, with its error for what is no number
-        return new_timer(when, callback, args, self, context, self._debug, self.timers)
+            when = now + delay  # as Python adds, with its error for what is no number
+        cdef bint measured = nl_load_histogram(&self.timers.lag) != NULL and when >= now
+        return new_timer(when, callback, args, self, context, self._debug, self.timers, measured)
 
     def call_at(self, when, callback, *args, context=None):
         """Call ``callback(*args)`` at ``when``, in seconds on the clock of time(); see asyncio.loop.call_at."""
@@ -127,7 +130,10 @@ cdef class LoopCore:
             raise TypeError("when cannot be None")
         self.check_call(callback, "call_at", True)
         self.ring.check_thread()
-        return new_timer(<double>when, callback, args, self, context, self._debug, self.timers)
+        cdef double due = when
+        # What was due before it was scheduled cannot be late.
+        cdef bint measured = nl_load_histogram(&self.timers.lag) != NULL and due >= monotonic()
+        return new_timer(due, callback, args, self, context, self._debug, self.timers, measured)
 
     # The turn ---------------------------------------------------------------------------------------------------
 
@@ -167,8 +173,7 @@ cdef class LoopCore:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
         else:
-            if ring.pulse != NULL:
-                c.nl_pulse_go_on(ring.pulse)
+            ring.go_on()
             if c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
                 ring.enter(0, 0)
             elif self.turns % YIELD_TURNS == 0:
@@ -209,8 +214,9 @@ cdef class LoopCore:
             if not self.inbox.begin_wait():
                 limit = 0
             ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
-            if limit == 0 and ring.pulse != NULL:
-                c.nl_pulse_begin(ring.pulse, True)  # there was no rest that enter() would have ended
+            if limit == 0:
+                ring.end_work()
+                ring.begin_work(True)  # there was no rest that enter() would have ended
         finally:
             self.inbox.end_wait()
             if self.hears_signals:
@@ -231,15 +237,13 @@ cdef class LoopCore:
         cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
         cdef double end = monotonic() + seconds
         cdef bint found = False
-        if self.ring.pulse != NULL:
-            c.nl_pulse_rest(self.ring.pulse)
+        self.ring.end_work()
         while not found:
             self.ring.enter(0, 0)
             found = c.nl_ring_ready(&self.ring.ring) or self.has_ready()
             if not found and monotonic() >= end:
                 return False
-        if self.ring.pulse != NULL:
-            c.nl_pulse_begin(self.ring.pulse, True)
+        self.ring.begin_work(True)
         return True
 
     cdef bint has_ready(self) noexcept:
@@ -363,6 +367,22 @@ cdef class LoopCore:
         if self.stalls is not None:
             self.stalls.close()
 
+    def _measure(self):
+        """Have it counted how long turns take and how late timers are, from now on; any thread, one at a time."""
+        self.ring.measure()
+        self.timers.measure()
+
+    def _measured(self):
+        """What _measure() has had counted so far, by name: how many in which bucket, and their seconds in all.
+
+        Only buckets that hold something are told.
+        """
+        cdef nl_meter *meter = nl_load_meter(&self.ring.meter)
+        return {
+            "turn": counted(NULL if meter == NULL else &meter.turns),
+            "lag": counted(nl_load_histogram(&self.timers.lag)),
+        }
+
     def _glance(self):
         """The handle that is being run, or None, and how many callbacks and events wait; see StallDetector.take_down().
         """
@@ -437,8 +457,7 @@ cdef class LoopCore:
             try:
                 leave_thread(self.ring, self.wake)
             finally:
-                if self.ring.pulse != NULL:
-                    c.nl_pulse_rest(self.ring.pulse)
+                self.ring.end_work()
                 self.inbox.end_run()
                 self._let_go()
 
@@ -489,6 +508,25 @@ cdef class LoopCore:
             connections=nl_glance64(&self.connections), connections_accepted=nl_glance64(&self.connections_accepted),
         )
         return counters
+
+
+cdef counted(const nl_histogram *histogram):
+    """The counts of a histogram by bucket, and the seconds; of one that another thread may be adding to."""
+    cdef dict counts = {}
+    cdef unsigned bucket
+    cdef uint64_t count
+    if histogram == NULL:
+        return counts, 0.0
+    for bucket in range(c.NL_HISTOGRAM_BUCKETS):
+        count = nl_glance64(&histogram.counts[bucket])
+        if count:
+            counts[bucket] = count
+    return counts, nl_glance64(&histogram.sum) * 1e-9
+
+
+def histogram_bounds():
+    """The longest time of each bucket of a histogram but the last, in seconds."""
+    return tuple([c.nl_histogram_bound(bucket) / 1e9 for bucket in range(c.NL_HISTOGRAM_BUCKETS - 1)])
 
 
 def _describe(handle):

@@ -26,6 +26,7 @@ from netloop.hosted.inspection_path import claim, release
 from netloop.hosted.loop_mixin import LoopMixin
 from netloop.hosted.stalls import StallReports, loop_lines
 from netloop.hosted.task_tree import describe_tasks
+from netloop.hosted.totals import histograms_of
 from netloop.transports.base import Transport
 
 __all__ = ["Inspection"]
@@ -47,6 +48,7 @@ class Inspection(StallReports, LoopMixin):
     def _let_inspect(self) -> None:
         """Have this process's socket tell about this loop too. What keeps it from that is logged, and no more."""
         self._take_pulse()
+        self._measure()
         try:
             self._inspector = inspector_of_this_process()
             self._inspector.add(self)
@@ -80,6 +82,8 @@ class Inspection(StallReports, LoopMixin):
             "stack": stack,
             "cpu_seconds": cpu,
             "statistics": asdict(self.statistics()),  # type: ignore[attr-defined]
+            # How many timers were how late, and how many turns how long at work: by the bounds of buckets, in seconds.
+            "durations": {name: counted.by_bound() for name, counted in histograms_of(self).items()},
             "tasks": tasks,
             "connections": connections,
             "stalls": self._slowest(),

@@ -8,8 +8,11 @@ import io
 import json
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from netloop.tools.inspection import Unanswered, add_options, ask
@@ -157,6 +160,8 @@ def _figures(loop: dict[str, Any], old: dict[str, Any], seconds: float) -> list[
     return [
         ("turn under way", f"{loop['turn_seconds']:.3f} s" if loop["turn_seconds"] else "none: it waits", ""),
         ("CPU time of its thread", f"{loop['cpu_seconds']:.2f} s", busy),
+        ("turns at work, p50; p99", _quantiles(loop, old, "turn"), ""),
+        ("timers late by, p50; p99", _quantiles(loop, old, "lag"), ""),
         ("turns", f"{now['turns']:,}", rate("turns")),
         ("system calls", f"{now['enters']:,}", rate("enters")),
         ("completions", f"{now['completions']:,}", rate("completions")),
@@ -171,6 +176,18 @@ def _figures(loop: dict[str, Any], old: dict[str, Any], seconds: float) -> list[
         ("receive buffers in use", f"{now['buffers_in_use']:,} of {now['buffers_total']:,}", ""),
         ("stalls; seconds in them", f"{now['stalls']:,}; {now['stall_seconds']:.2f}", rate("stalls")),
     ]
+
+
+def _quantiles(loop: dict[str, Any], old: dict[str, Any], name: str) -> str:
+    """What half of the durations since the last look did not exceed, and what 99 % did not; the first time, of all."""
+    counts = Counter(loop["durations"][name])
+    if loop is not old:
+        counts.subtract(old["durations"][name])
+    found = sorted((float(bound), count) for bound, count in counts.items() if count > 0)
+    if not found:
+        return "-"
+    ranks = list(accumulate(count for _, count in found))
+    return "; ".join(f"{found[bisect_left(ranks, share * ranks[-1])][0] * 1e3:g} ms" for share in (0.5, 0.99))
 
 
 def _slow(stalls: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -79,6 +79,10 @@ class Program:
                 pytest.fail(f"{pattern!r} was never printed (status {self._process.poll()}):\n{self.output}")
             time.sleep(0.02)
 
+    def interrupt(self) -> None:
+        """Ask it to end, and do not wait for that."""
+        self._process.send_signal(self._end_by)
+
     def wait(self) -> int:
         """Wait until it ends by itself; its exit status."""
         return self._process.wait(START_SECONDS)
@@ -122,6 +126,14 @@ class Server:
         status, content_type, body = self.ask("GET", path)
         assert (status, content_type) == (200, "application/json"), body
         return json.loads(body)
+
+    def interrupt(self) -> None:
+        """Ask it to end, and do not wait for that."""
+        self._program.interrupt()
+
+    def wait(self) -> int:
+        """Wait until it has ended; its exit status."""
+        return self._program.wait()
 
     @property
     def output(self) -> str:

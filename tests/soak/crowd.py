@@ -246,8 +246,9 @@ ACTIONS = (
 )  # fmt: skip
 
 
-def observe(members: list[Member], going_on: Callable[[], bool]) -> None:
+def observe(members: list[Member], going_on: Callable[[], bool], problems: list[str]) -> None:
     """In a thread without a loop: ask for what may be asked at any time, and collect garbage."""
+    counts: dict[str, float] = {}
     turns = dict.fromkeys(members, 0)
     rounds = 0
     while going_on():
@@ -261,7 +262,26 @@ def observe(members: list[Member], going_on: Callable[[], bool]) -> None:
         rounds += 1
         if not rounds % 200:
             gc.collect()
+        if not rounds % 20 and hasattr(members[0].loop, "statistics"):
+            problems += scrape(counts)
         time.sleep(0.001)
+
+
+def scrape(counts: dict[str, float]) -> list[str]:
+    """Add up what all loops of the process have counted, and see whether it has gone down since the last time.
+
+    The first time, that has them measure themselves, in the middle of what they do.
+    """
+    from netloop.hosted.totals import COUNTS, totals
+
+    totals.want()
+    reading = totals.read()
+    found: dict[str, float] = {name: reading.figures[name] for name in COUNTS}
+    for name, histogram in reading.histograms.items():
+        found[f"{name} bucket"], found[f"{name} seconds"] = histogram.count, histogram.seconds
+    fallen = [f"{name}: {counts[name]}, {value}" for name, value in found.items() if value < counts.get(name, 0)]
+    counts.update(found)
+    return fallen
 
 
 def live_briefly(make: Callable[[], Any], going_on: Callable[[], bool], problems: list[str]) -> None:

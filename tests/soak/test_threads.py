@@ -37,7 +37,7 @@ def test_loops_in_threads(
     for member in members:
         assert member.serving.wait(PATIENCE), member.problems
     rest = [
-        threading.Thread(target=observe, args=(members, going_on)),
+        threading.Thread(target=observe, args=(members, going_on, problems)),
         threading.Thread(target=live_briefly, args=(raw_loop, going_on, problems)),
     ]
     for thread in rest:

@@ -25,6 +25,7 @@ FLOORS: Final = (
     "netloop.hosted",
     "netloop.setup",
     "netloop.event_loop",
+    "netloop.metrics",
     "netloop",
     "netloop.tools",
     "netloop.gunicorn",

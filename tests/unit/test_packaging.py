@@ -180,7 +180,7 @@ def test_the_package_needs_no_other(built: Built) -> None:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     assert set(re.findall(r"^Provides-Extra: (.+)$", metadata, re.MULTILINE)) == {
-        *("bench", "demo", "liburing", "test", "uvloop")
+        *("bench", "demo", "liburing", "opentelemetry", "prometheus", "test", "uvloop")
     }
     for requirement in re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE):
         assert "; extra ==" in requirement
