@@ -373,7 +373,7 @@ cdef class LoopCore:
         self.timers.measure()
 
     def _measured(self):
-        """What _measure() has had counted so far, by name: how many in which bucket, and their seconds in all.
+        """What _measure() has had counted so far, by name: how many in which bucket, and their nanoseconds in all.
 
         Only buckets that hold something are told.
         """
@@ -511,17 +511,17 @@ cdef class LoopCore:
 
 
 cdef counted(const nl_histogram *histogram):
-    """The counts of a histogram by bucket, and the seconds; of one that another thread may be adding to."""
+    """The counts of a histogram by bucket, and the nanoseconds; of one that another thread may be adding to."""
     cdef dict counts = {}
     cdef unsigned bucket
     cdef uint64_t count
     if histogram == NULL:
-        return counts, 0.0
+        return counts, 0
     for bucket in range(c.NL_HISTOGRAM_BUCKETS):
         count = nl_glance64(&histogram.counts[bucket])
         if count:
             counts[bucket] = count
-    return counts, nl_glance64(&histogram.sum) * 1e-9
+    return counts, nl_glance64(&histogram.sum)
 
 
 def histogram_bounds():

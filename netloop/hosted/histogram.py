@@ -17,12 +17,18 @@ class Histogram:
     Args:
         bounds: the longest time of each bucket but the last, which has no bound; seconds.
         counts: how many times fell into each bucket, by its number; those that hold nothing are left out.
-        seconds: all times together.
+        nanoseconds: all times together. As an integer, because sums that are made in another order must not differ:
+            a total that is a rounding error less than the last one would be taken for one that began anew.
     """
 
     bounds: tuple[float, ...]
     counts: Mapping[int, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    nanoseconds: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """All times together."""
+        return self.nanoseconds * 1e-9
 
     @property
     def count(self) -> int:
@@ -33,12 +39,12 @@ class Histogram:
         """Both together; they must have the same bounds."""
         numbers = {*self.counts, *other.counts}
         counts = {number: self.counts.get(number, 0) + other.counts.get(number, 0) for number in numbers}
-        return Histogram(self.bounds, counts, self.seconds + other.seconds)
+        return Histogram(self.bounds, counts, self.nanoseconds + other.nanoseconds)
 
     def __sub__(self, earlier: Histogram) -> Histogram:
         """What has been counted since an earlier look at the same thing."""
         since = {number: count - earlier.counts.get(number, 0) for number, count in self.counts.items()}
-        return Histogram(self.bounds, {n: c for n, c in since.items() if c > 0}, self.seconds - earlier.seconds)
+        return Histogram(self.bounds, {n: c for n, c in since.items() if c > 0}, self.nanoseconds - earlier.nanoseconds)
 
     def at_most(self, bound: float) -> int:
         """How many times were not longer than one of the bounds."""

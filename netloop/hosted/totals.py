@@ -42,7 +42,7 @@ _FIGURES: Final = tuple(each.name for each in fields(Statistics) if each.name no
 class Measured(Protocol):
     """A loop that can be asked how long things took."""
 
-    def _measured(self) -> dict[str, tuple[dict[int, int], float]]: ...
+    def _measured(self) -> dict[str, tuple[dict[int, int], int]]: ...
 
 
 class Counting(Measured, Protocol):
@@ -82,14 +82,14 @@ _NOTHING: Final = Reading()
 
 def histograms_of(loop: Measured) -> dict[str, Histogram]:
     """What a loop has counted natively by how long it took; any thread. Empty ones where that was not asked for."""
-    return {name: Histogram(HISTOGRAMS[name], counts, seconds) for name, (counts, seconds) in loop._measured().items()}
+    return {name: Histogram(HISTOGRAMS[name], *counted) for name, counted in loop._measured().items()}
 
 
 def _read(loop: Counting) -> Reading:
     statistics = loop.statistics()
     stalls = {number: count for number, count in enumerate(statistics.stall_histogram) if count}
     histograms = histograms_of(loop)
-    histograms["stall"] = Histogram(Statistics.stall_bounds, stalls, statistics.stall_seconds)
+    histograms["stall"] = Histogram(Statistics.stall_bounds, stalls, round(statistics.stall_seconds * 1e9))
     return Reading(1, {name: getattr(statistics, name) for name in _FIGURES}, histograms)
 
 

@@ -50,7 +50,7 @@ class TestCatalogue:
 
 
 class TestHistogram:
-    counted = Histogram((1.0, 2.0, 4.0), {0: 2, 1: 6, 2: 2}, 18.0)
+    counted = Histogram((1.0, 2.0, 4.0), {0: 2, 1: 6, 2: 2}, 18)
 
     def test_counts_up_to_a_bound(self) -> None:
         assert [self.counted.at_most(bound) for bound in self.counted.bounds] == [2, 8, 10]
@@ -69,10 +69,14 @@ class TestHistogram:
         assert math.isnan(Histogram((1.0,)).quantile(0.5))
 
     def test_sums_and_differences(self) -> None:
-        more = Histogram(self.counted.bounds, {2: 1, 3: 5}, 100.0)
+        more = Histogram(self.counted.bounds, {2: 1, 3: 5}, 100)
         total = self.counted + more
-        assert total == Histogram(self.counted.bounds, {0: 2, 1: 6, 2: 3, 3: 5}, 118.0)
+        assert total == Histogram(self.counted.bounds, {0: 2, 1: 6, 2: 3, 3: 5}, 118)
         assert total - self.counted == more
+
+    def test_the_order_in_which_times_are_added_up_makes_no_difference(self) -> None:
+        some = [Histogram((1.0,), {0: 1}, nanoseconds) for nanoseconds in (100_000_003, 200_000_007, 300_000_011)]
+        assert (some[0] + some[1] + some[2]).seconds == (some[2] + some[1] + some[0]).seconds
 
     def test_by_bound(self) -> None:
         assert Histogram((0.5, 1.0), {2: 7, 0: 3}).by_bound() == {"0.5": 3, "inf": 7}
