@@ -7,14 +7,11 @@ import inspect
 import os
 import sys
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from aiohttp import web
+__all__ = ["BadApplication", "is_aiohttp", "is_graceful_exit", "load_application"]
 
-__all__ = ["BadApplication", "is_aiohttp", "load_application"]
-
-_WANTED = "an aiohttp.web.Application or an ASGI application"
+_WANTED: Final = "an aiohttp.web.Application or an ASGI application"
 
 
 class BadApplication(Exception):
@@ -47,10 +44,19 @@ def load_application(name: str) -> Any:
 
 
 def is_aiohttp(found: Any) -> bool:
-    """Is it an application of aiohttp's? It would have been made by aiohttp, so that need not be there to ask."""
-    module = sys.modules.get("aiohttp.web")
-    application: type[web.Application] | None = getattr(module, "Application", None)
-    return application is not None and isinstance(found, application)
+    """Is it an application of aiohttp's?"""
+    return _is_from_aiohttp(found, "Application")
+
+
+def is_graceful_exit(error: SystemExit) -> bool:
+    """Has the application ended its server as aiohttp lets it?"""
+    return _is_from_aiohttp(error, "GracefulExit")
+
+
+def _is_from_aiohttp(thing: Any, name: str) -> bool:
+    # Whatever is of its class was made by aiohttp, which has then been imported; it need not be there.
+    wanted = getattr(sys.modules.get("aiohttp.web"), name, None)
+    return isinstance(wanted, type) and isinstance(thing, wanted)
 
 
 def _import(module_name: str) -> Any:

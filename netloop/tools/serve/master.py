@@ -73,10 +73,14 @@ class Master:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
-        loop.add_signal_handler(signal.SIGTERM, self._on_stop)
-        loop.add_signal_handler(signal.SIGINT, self._on_hurry)
-        loop.add_signal_handler(signal.SIGQUIT, self._on_hurry)
+        handlers = {
+            signal.SIGHUP: self._on_reload,
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_hurry,
+            signal.SIGQUIT: self._on_hurry,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         self._begin()
         try:
             await self._ended
@@ -84,6 +88,8 @@ class Master:
             # Only after an error of the master's own is anybody left.
             for worker in self._living:
                 worker.kill()
+            # The loop's end gives signals their old meaning: who is impatient would spoil the exit status.
+            signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
 
     # Starting and reloading -----------------------------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ class Master:
         self._is_reloading = False
         self._retire_candidates()
         if not self._has_served:
+            say(f"not started: {reason}")
             self._status = status
             self._stop(signal.SIGQUIT, CLEAN_UP_SECONDS)
             return
@@ -186,8 +193,7 @@ class Master:
             elif place.worker is worker:
                 place.worker = None
                 self._on_death(place, worker)
-        if self._is_stopping and not self._living:
-            self._ended.set_result(None)
+        self._end_if_alone()
 
     def _on_death(self, place: _Place, worker: WorkerProcess) -> None:
         if self._is_stopping:
@@ -243,7 +249,10 @@ class Master:
         self._listeners.close()
         for worker in self._living:
             worker.retire(number, patience)
-        if not self._living and not self._ended.done():
+        self._end_if_alone()
+
+    def _end_if_alone(self) -> None:
+        if self._is_stopping and not self._living and not self._ended.done():
             self._ended.set_result(None)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from netloop.setup.loops import new_event_loop
-from netloop.tools.serve.finding import BadApplication, is_aiohttp, load_application
+from netloop.tools.serve.finding import BadApplication, is_aiohttp, is_graceful_exit, load_application
 from netloop.tools.serve.options import Application
 from netloop.tools.serve.say import say
 from netloop.tools.serve.serving import CannotServe, Serving, until_quiet
@@ -88,16 +88,19 @@ class Process:
         except (OSError, ImportError, ValueError) as refused:
             say(str(refused))
             return 1
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.get_loop()
-            try:
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.get_loop()
                 runner.run(self._serve(load_application(self.application.name)))
-            except BadApplication as bad:
-                say(str(bad))
-                return 2
-            except CannotServe as refused:
-                say(str(refused))
-                return 1
+        except BadApplication as bad:
+            say(str(bad))
+            return 2
+        except CannotServe as refused:
+            say(str(refused))
+            return 1
+        except SystemExit as ended:
+            if not is_graceful_exit(ended):
+                raise
         return 0
 
     async def _serve(self, found: Any) -> None:
@@ -113,9 +116,12 @@ class Process:
             return
         serving = await starting
         self.on_serving()
-        await told
-        self.on_stopping()
-        await self._stop(serving, ending)
+        try:
+            await told
+        finally:
+            # Also when an exit from the loop, such as aiohttp's GracefulExit, has cancelled this.
+            self.on_stopping()
+            await self._stop(serving, ending)
 
     async def _start(self, found: Any) -> Serving:
         if inspect.isawaitable(found):

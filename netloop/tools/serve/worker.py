@@ -7,6 +7,7 @@ SIGQUIT to end at once. When its master is gone it ends as if it were asked to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -38,7 +39,7 @@ def main(settings: WorkerSettings) -> int:
         return Process(
             settings.application,
             sockets,
-            on_serving=lambda: control.sendall(SERVING),
+            on_serving=lambda: _tell(control),
             listen_for_end=_end_by(control, settings.application.graceful_timeout + CLEAN_UP_SECONDS),
             quiet=_QUIET_SECONDS,
         ).run()
@@ -58,6 +59,12 @@ def _adopted(number: int) -> socket.socket:
     sock.set_inheritable(False)
     sock.setblocking(False)
     return sock
+
+
+def _tell(control: socket.socket) -> None:
+    # A master that is gone wants to hear nothing more; that it is gone is told elsewhere.
+    with contextlib.suppress(OSError):
+        control.send(SERVING)
 
 
 def _end_by(control: socket.socket, patience: float) -> Callable[[Ending], None]:
