@@ -39,7 +39,7 @@ async def slow(request):
     return web.Response(text="slow")
 
 async def busy(request):
-    print("busy", os.getpid(), flush=True)
+    print("busy", os.getpid(), type(asyncio.get_running_loop()).__module__, flush=True)
     while not os.path.exists("go on"):
         time.sleep(0.01)
     return web.Response(text=str(os.getpid()))
@@ -70,7 +70,7 @@ async def app(scope, receive, send):
         print("slow begins", flush=True)
         await asyncio.sleep(float(scope["query_string"].partition(b"=")[2]))
     if scope["path"] == "/busy":
-        print("busy", os.getpid(), flush=True)
+        print("busy", os.getpid(), type(asyncio.get_running_loop()).__module__, flush=True)
         while not os.path.exists("go on"):
             time.sleep(0.01)
     body = b"slow" if scope["path"] == "/slow" else f"{os.getpid()} one".encode()

@@ -27,7 +27,8 @@ class AiohttpServing(Serving):
         self._sites: list[web.SockSite] = []
         if settings.access_log:
             log_to_stdout(access_logger)
-        app.on_response_prepare.append(self._prepare)
+        if not app.on_response_prepare.frozen:
+            app.on_response_prepare.append(self._prepare)
         self._runner = web.AppRunner(
             app,
             access_log=None if settings.access_log is False else access_logger,
