@@ -80,6 +80,12 @@ async def app(scope, receive, send):
 """
 
 
+def asgi_server(name: str) -> tuple[str, str]:
+    """The option for an ASGI server that has to be installed."""
+    pytest.importorskip(name, reason=f"not installed: pip install {name}")
+    return ("--asgi", name)
+
+
 class Served:
     """A server with workers that runs in a process of its own."""
 

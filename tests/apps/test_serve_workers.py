@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apps.programs import Program
-from apps.serving import AIOHTTP, ASGI, Client, Served, Visitors, ending
+from apps.serving import AIOHTTP, ASGI, Client, Served, Visitors, asgi_server, ending
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -60,11 +60,6 @@ def reload_under_load(served: Served, times: int) -> None:
     assert not first & set(served.workers)
     assert served.descriptors() == descriptors
     stopped(served)
-
-
-def asgi_server(name: str) -> tuple[str, str]:
-    pytest.importorskip(name, reason=f"not installed: pip install {name}")
-    return ("--asgi", name)
 
 
 SERVERS = pytest.mark.parametrize("server", ["aiohttp", "uvicorn", "hypercorn"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
 
 from netloop.tools.serve.asgi import DrainingApplication
 from netloop.tools.serve.options import Application
-from netloop.tools.serve.serving import BACKLOG, CannotServe, Serving
+from netloop.tools.serve.serving import BACKLOG, CannotServe, Serving, log_to_stdout
 
 __all__ = ["HypercornServing"]
 
@@ -33,8 +34,8 @@ class HypercornServing(Serving):
         # It closes the descriptors that it is given.
         self._config.bind = [f"fd://{os.dup(sock.fileno())}" for sock in sockets]
         self._config.backlog = BACKLOG
-        self._config.loglevel = "WARNING"
-        self._config.accesslog = "-" if settings.access_log else None
+        self._config.errorlog = logging.getLogger("hypercorn.error")
+        self._config.accesslog = _access_logger(settings.access_log)
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,3 +92,11 @@ class HypercornServing(Serving):
             self._running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
+
+
+def _access_logger(wanted: bool | None) -> logging.Logger | None:
+    logger = logging.getLogger("hypercorn.access")
+    if wanted:
+        log_to_stdout(logger)
+    # Hypercorn makes up each line before it asks whether anybody wants it.
+    return logger if wanted is not False and logger.isEnabledFor(logging.INFO) else None
