@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -25,14 +24,14 @@ class HypercornServing(Serving):
     """An ASGI application on sockets."""
 
     def __init__(self, app: Any, sockets: Sequence[socket.socket], settings: Application) -> None:
-        super().__init__(sockets)
+        super().__init__([])
         self._app = DrainingApplication(app)
         self._servers: list[asyncio.Server] = []
         self._is_serving = asyncio.Event()
         self._may_end = asyncio.Event()
         self._config = Config()
-        # It closes the descriptors that it is given.
-        self._config.bind = [f"fd://{os.dup(sock.fileno())}" for sock in sockets]
+        # It makes sockets of its own from them.
+        self._config.bind = [f"fd://{sock.detach()}" for sock in sockets]
         self._config.backlog = BACKLOG
         self._config.errorlog = logging.getLogger("hypercorn.error")
         self._config.accesslog = _access_logger(settings.access_log)
@@ -41,16 +40,17 @@ class HypercornServing(Serving):
         loop = asyncio.get_running_loop()
         create_server = loop.create_server
 
-        async def create_and_note(factory: Any, *args: Any, **options: Any) -> asyncio.Server:
-            server = await create_server(factory, *args, **options)
+        async def create_and_note(*args: Any, **options: Any) -> asyncio.Server:
+            server = await create_server(*args, **options)
             self._servers.append(server)
-            if len(self._servers) == len(self.sockets):
+            self.sockets.append(options["sock"])
+            if len(self._servers) == len(self._config.bind):
                 self._is_serving.set()
             return server
 
         # Hypercorn keeps its servers to itself, and it closes idle connections before it stops to listen. Here it is
         # the other way round, so the servers must be known.
-        loop.create_server = create_and_note  # type: ignore[method-assign, assignment]
+        loop.create_server = create_and_note  # type: ignore[method-assign]
         called: Any = self._app
         self._running = asyncio.ensure_future(
             serve(called, self._config, shutdown_trigger=self._may_end.wait, mode="asgi")
