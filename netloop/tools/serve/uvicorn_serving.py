@@ -45,6 +45,8 @@ class UvicornServing(Serving):
 
     def __init__(self, app: Any, sockets: Sequence[socket.socket], settings: Application) -> None:
         super().__init__(sockets)
+        if not hasattr(uvicorn.Server, "capture_signals"):
+            raise CannotServe(f"uvicorn {uvicorn.__version__} is too old: pip install 'uvicorn>=0.29'")
         self._app = DrainingApplication(app)
         if settings.access_log:
             log_to_stdout(logging.getLogger("uvicorn.access"))
@@ -81,6 +83,7 @@ class UvicornServing(Serving):
             server.close()
 
     async def stop(self, seconds: float) -> None:
-        self._config.timeout_graceful_shutdown = math.ceil(seconds)
+        # Even with nothing left to wait for it complains that 0 seconds are over.
+        self._config.timeout_graceful_shutdown = math.ceil(seconds) if self._server.server_state.tasks else 1
         self._server.should_exit = True
         await self._running
