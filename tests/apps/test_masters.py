@@ -38,40 +38,45 @@ class Shared(Served):
         program.wait_for(rf"(?s)({ready}.*){{{WORKERS}}}")
 
 
-def start_gunicorn(start: Start, program: Write, loop_name: str) -> Shared:
-    pytest.importorskip("gunicorn", reason="not installed: pip install gunicorn")
-    pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
-    workers = {
-        "asyncio": "aiohttp.GunicornWebWorker",
-        "uvloop": "aiohttp.GunicornUVLoopWebWorker",
-        "netloop": "netloop.gunicorn.AiohttpWorker",
-    }
+def start_gunicorn(start: Start, program: Write, request: pytest.FixtureRequest) -> Shared:
     program("application.py", AIOHTTP)
-    # Else it writes a socket into the home directory; versions before 25.1 do not know the setting, nor mind it.
-    program("gunicorn.conf.py", "control_socket_disable = True")
-    command = ("-m", "gunicorn", "--bind", "127.0.0.1:0", "--workers", str(WORKERS), "--worker-class")
-    return Shared(start(*command, workers[loop_name], "application:app"), "Booting worker")
+    command = request.getfixturevalue("gunicorn")
+    return Shared(start(*command, "--workers", str(WORKERS), "application:app"), "Booting worker")
 
 
-def start_uvicorn(start: Start, program: Write, loop_name: str) -> Shared:
+def start_uvicorn(start: Start, program: Write, request: pytest.FixtureRequest) -> Shared:
     pytest.importorskip("uvicorn", reason="not installed: pip install uvicorn")
     program("application.py", ASGI)
-    command = ("-m", "uvicorn", "--port", "0", "--loop", f"{loop_name}:new_event_loop", "--workers", str(WORKERS))
+    command = (
+        "-m",
+        "uvicorn",
+        "--port",
+        "0",
+        "--loop",
+        request.getfixturevalue("loop_factory"),
+        "--workers",
+        str(WORKERS),
+    )
     return Shared(start(*command, "application:app"), "Application startup complete")
 
 
-def start_hypercorn(start: Start, program: Write, loop_name: str) -> Shared:
+def start_hypercorn(start: Start, program: Write, request: pytest.FixtureRequest) -> Shared:
     pytest.importorskip("hypercorn", reason="not installed: pip install hypercorn")
-    program("application.py", INSTALL.format(name=loop_name) + ASGI)
+    program("application.py", INSTALL.format(name=request.getfixturevalue("loop_name")) + ASGI)
     command = ("-m", "hypercorn", "--bind", "127.0.0.1:0", "--workers", str(WORKERS), "--worker-class", "asyncio")
     return Shared(start(*command, "application:app"), "Running on")
 
 
 @pytest.mark.parametrize("start_master", [start_gunicorn, start_uvicorn, start_hypercorn])
 def test_nobody_waits_for_a_worker_that_is_busy(
-    start: Start, program: Write, loop_name: str, tmp_path: Path, start_master: Callable[..., Shared]
+    start: Start,
+    program: Write,
+    loop_name: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    start_master: Callable[..., Shared],
 ) -> None:
-    served = start_master(start, program, loop_name)
+    served = start_master(start, program, request)
     asking = threading.Thread(target=served.ask, args=("/busy",))
     asking.start()
     found = served.program.wait_for(r"busy (\d+) (\S+)")
