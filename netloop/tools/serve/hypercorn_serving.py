@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Sequence
@@ -20,13 +19,30 @@ from netloop.tools.serve.serving import BACKLOG, CannotServe, Serving, log_to_st
 __all__ = ["HypercornServing"]
 
 
+class _Server:
+    """A server that Hypercorn does not wait for.
+
+    From Python 3.12 on it would wait without a limit for the last connection, before it waits with one for requests.
+    """
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
+
+    async def wait_closed(self) -> None:
+        """Return at once."""
+
+
 class HypercornServing(Serving):
     """An ASGI application on sockets."""
 
     def __init__(self, app: Any, sockets: Sequence[socket.socket], settings: Application) -> None:
         super().__init__([])
         self._app = DrainingApplication(app)
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[_Server] = []
         self._is_serving = asyncio.Event()
         self._may_end = asyncio.Event()
         self._config = Config()
@@ -40,8 +56,8 @@ class HypercornServing(Serving):
         loop = asyncio.get_running_loop()
         create_server = loop.create_server
 
-        async def create_and_note(*args: Any, **options: Any) -> asyncio.Server:
-            server = await create_server(*args, **options)
+        async def create_and_note(*args: Any, **options: Any) -> _Server:
+            server = _Server(await create_server(*args, **options))
             self._servers.append(server)
             self.sockets.append(options["sock"])
             if len(self._servers) == len(self._config.bind):
@@ -50,7 +66,7 @@ class HypercornServing(Serving):
 
         # Hypercorn keeps its servers to itself, and it closes idle connections before it stops to listen. Here it is
         # the other way round, so the servers must be known.
-        loop.create_server = create_and_note  # type: ignore[method-assign]
+        loop.create_server = create_and_note  # type: ignore[method-assign, assignment]
         called: Any = self._app
         self._running = asyncio.ensure_future(
             serve(called, self._config, shutdown_trigger=self._may_end.wait, mode="asgi")
@@ -86,12 +102,7 @@ class HypercornServing(Serving):
     async def stop(self, seconds: float) -> None:
         self._config.graceful_timeout = seconds
         self._may_end.set()
-        # From Python 3.12 on it waits without a limit for connections before it waits with one for requests.
-        done, _ = await asyncio.wait({self._running}, timeout=seconds + 0.5)
-        if not done:
-            self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
+        await self._running
 
 
 def _access_logger(wanted: bool | None) -> logging.Logger | None:
