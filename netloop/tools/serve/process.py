@@ -132,10 +132,12 @@ class Process:
 
     async def _stop(self, serving: Serving, ending: Ending) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.application.graceful_timeout
+        patience = self.application.graceful_timeout
+        until = loop.time() + patience
         await serving.accept_no_more()
         if self.quiet:
-            await until_quiet(serving, self.quiet, ending.hurried, until)
+            # Where it never becomes quiet, requests that come late have time left, too.
+            await until_quiet(serving, self.quiet, ending.hurried, until - patience / 2)
         await serving.stop(0 if ending.hurried.is_set() else max(0, until - loop.time()))
 
 
