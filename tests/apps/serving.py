@@ -44,14 +44,15 @@ async def busy(request):
         time.sleep(0.01)
     return web.Response(text=str(os.getpid()))
 
+async def upload(request):
+    print("upload begins", flush=True)
+    return web.Response(text=f"{len(await request.read())} received")
+
 async def clean_up(app):
     print("cleaned up", flush=True)
 
-async def cpus(request):
-    return web.json_response(sorted(os.sched_getaffinity(0)))
-
 app = web.Application()
-app.add_routes([web.get("/", which), web.get("/slow", slow), web.get("/busy", busy), web.get("/cpus", cpus)])
+app.add_routes([web.get("/", which), web.get("/slow", slow), web.get("/busy", busy), web.post("/upload", upload)])
 app.on_cleanup.append(clean_up)
 """
 
@@ -74,6 +75,13 @@ async def app(scope, receive, send):
         while not os.path.exists("go on"):
             time.sleep(0.01)
     body = b"slow" if scope["path"] == "/slow" else f"{os.getpid()} one".encode()
+    if scope["path"] == "/upload":
+        print("upload begins", flush=True)
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+        body = b"%d received" % size
     headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -201,6 +209,21 @@ class Visitors:
                 except Exception as error:
                     self.failures.append(repr(error))
                     client.close()
+
+
+class Upload:
+    """A request that takes its time: its second half follows when it is told to."""
+
+    def __init__(self, served: Program, address: tuple[str, int]) -> None:
+        self.sock = socket.create_connection(address, SECONDS)
+        self.sock.sendall(b"POST /upload HTTP/1.1\r\nHost: here\r\nContent-Length: 20\r\n\r\n0123456789")
+        served.wait_for("upload begins")
+
+    def finish(self) -> str:
+        """Send the rest; the answer, to its end."""
+        with self.sock:
+            self.sock.sendall(b"0123456789")
+            return b"".join(iter(lambda: self.sock.recv(1000), b"")).decode()
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
 
 from apps.programs import Program, Server
-from apps.serving import AIOHTTP, ASGI, asgi_server
+from apps.serving import AIOHTTP, ASGI, Upload, asgi_server
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -167,6 +168,20 @@ def test_an_interrupt_does_not_wait_for_requests(start: Start, program: Write, s
         os.kill(child.pid, signal.SIGINT)
         assert child.wait() == 0
     assert "KeyboardInterrupt" not in child.output
+    assert "cleaned up" in child.output
+
+
+@netloop_only
+@SERVERS
+def test_an_end_waits_for_what_is_being_received(start: Start, program: Write, server: str) -> None:
+    options, text = ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
+    program("application.py", text)
+    child = start("-m", "netloop", "serve", "application:app", "--port", "0", *options)
+    upload = Upload(child, ("127.0.0.1", Server(child).port))
+    os.kill(child.pid, signal.SIGTERM)
+    time.sleep(1)
+    assert upload.finish().endswith("20 received")
+    assert child.wait() == 0
     assert "cleaned up" in child.output
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apps.programs import Program
-from apps.serving import AIOHTTP, ASGI, Client, Served, Visitors, asgi_server, ending
+from apps.serving import AIOHTTP, ASGI, Client, Served, Upload, Visitors, asgi_server, ending
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -155,6 +155,21 @@ class TestReloading:
             served.reload()
             asking.join()
         assert answers == ["slow"]
+        stopped(served)
+
+    @SERVERS
+    def test_a_request_that_is_being_received_is_answered(self, serve_with_workers: Serve, server: str) -> None:
+        """Though it arrives when all else has long been quiet."""
+        options, text = application_of(server)
+        served = serve_with_workers(*options, text=text)
+        assert isinstance(served.address, tuple)
+        old = set(served.workers)
+        upload = Upload(served.program, served.address)
+        with ending(*old):
+            served.reload()
+            served.until(lambda: len(served.children() & old) == 1)
+            time.sleep(2)
+            assert upload.finish().endswith("20 received")
         stopped(served)
 
     @SERVERS

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.log import access_logger
 
 from netloop.tools.serve.options import Application
@@ -25,6 +25,7 @@ class AiohttpServing(Serving):
         super().__init__(sockets)
         self._draining = False
         self._sites: list[web.SockSite] = []
+        self._bodies: set[StreamReader] = set()
         if settings.access_log:
             log_to_stdout(access_logger)
         if not app.on_response_prepare.frozen:
@@ -37,6 +38,7 @@ class AiohttpServing(Serving):
 
     async def start(self) -> None:
         await self._runner.setup()
+        self._handle, self._server.request_handler = self._server.request_handler, self._note_and_handle
         try:
             for sock in self.sockets:
                 site = web.SockSite(self._runner, sock, backlog=BACKLOG)
@@ -76,6 +78,21 @@ class AiohttpServing(Serving):
     def _server(self) -> web.Server:
         assert self._runner.server is not None
         return self._runner.server
+
+    @property
+    def is_receiving(self) -> bool:
+        # When it shuts down, aiohttp drops what arrives of a body; the handler would wait for it in vain.
+        return any(not body.is_eof() for body in self._bodies)
+
+    def _note_and_handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        return self._note(request) if request.body_exists else self._handle(request)
+
+    async def _note(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._bodies.add(request.content)
+        try:
+            return await self._handle(request)
+        finally:
+            self._bodies.discard(request.content)
 
     async def _prepare(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         if self._draining and response.status != 101:

@@ -18,7 +18,7 @@ from netloop.setup.loops import new_event_loop
 from netloop.tools.serve.finding import BadApplication, is_aiohttp, is_graceful_exit, load_application
 from netloop.tools.serve.options import Application
 from netloop.tools.serve.say import say
-from netloop.tools.serve.serving import CannotServe, Serving, until_quiet
+from netloop.tools.serve.serving import CannotServe, Serving, until_quiet, until_received
 
 __all__ = ["Ending", "Process"]
 
@@ -138,6 +138,7 @@ class Process:
         if self.quiet:
             # Where it never becomes quiet, requests that come late have time left, too.
             await until_quiet(serving, self.quiet, ending.hurried, until - patience / 2)
+        await until_received(serving, ending.hurried, until)
         await serving.stop(0 if ending.hurried.is_set() else max(0, until - loop.time()))
 
 

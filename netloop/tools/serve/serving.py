@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["BACKLOG", "CannotServe", "Serving", "log_to_stdout", "until_quiet"]
+__all__ = ["BACKLOG", "CannotServe", "Serving", "log_to_stdout", "until_quiet", "until_received"]
 
 BACKLOG: Final = 1024
 """How many connections may wait to be accepted, if the kernel allows as many."""
@@ -55,6 +55,11 @@ class Serving(abc.ABC):
     def requests(self) -> int:
         """How many requests have begun so far."""
 
+    @property
+    def is_receiving(self) -> bool:
+        """Would ``stop`` cut off a request that is still being received?"""
+        return False
+
     async def accept_no_more(self) -> None:
         """Serve what has been accepted, leave all else to others who have the sockets, and then ``drain``."""
         loop = asyncio.get_running_loop()
@@ -83,12 +88,23 @@ async def until_quiet(serving: Serving, seconds: float, limit: asyncio.Event, un
     loop = asyncio.get_running_loop()
     seen, since = serving.requests, loop.time()
     while serving.connections and loop.time() < until and not limit.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(limit.wait(), _LOOK_SECONDS)
+        await _look_again(limit)
         if serving.requests != seen:
             seen, since = serving.requests, loop.time()
         elif loop.time() - since >= seconds:
             return
+
+
+async def until_received(serving: Serving, limit: asyncio.Event, until: float) -> None:
+    """Wait until all requests that have begun are there, or the limit or the time is reached, as ``until_quiet``."""
+    loop = asyncio.get_running_loop()
+    while serving.is_receiving and loop.time() < until and not limit.is_set():
+        await _look_again(limit)
+
+
+async def _look_again(limit: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(limit.wait(), _LOOK_SECONDS)
 
 
 def log_to_stdout(logger: logging.Logger) -> None:
