@@ -193,6 +193,15 @@ def test_an_asgi_server_that_is_not_installed(start: Start, program: Write) -> N
     assert child.output == "netloop serve: an ASGI application needs hypercorn: pip install hypercorn\n"
 
 
+@netloop_only
+def test_an_asgi_server_for_what_is_no_asgi_application(start: Start, program: Write) -> None:
+    program("application.py", AIOHTTP)
+    child = start("-m", "netloop", "serve", "application:app", "--port", "0", "--asgi", "uvicorn")
+    assert child.wait() == 1
+    expected = "netloop serve: --asgi uvicorn: application:app is an aiohttp application, not an ASGI one\n"
+    assert child.output == expected
+
+
 FAILING = """
 async def app(scope, receive, send):
     await receive()

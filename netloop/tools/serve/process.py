@@ -144,6 +144,10 @@ class Process:
 
 def _serving_of(found: Any, sockets: Sequence[socket.socket], application: Application) -> Serving:
     if is_aiohttp(found):
+        if application.asgi is not None:
+            raise CannotServe(
+                f"--asgi {application.asgi}: {application.name} is an aiohttp application, not an ASGI one"
+            )
         from netloop.tools.serve.aiohttp_serving import AiohttpServing
 
         return AiohttpServing(found, sockets, application)
