@@ -48,11 +48,15 @@ async def upload(request):
     print("upload begins", flush=True)
     return web.Response(text=f"{len(await request.read())} received")
 
+async def start_up(app):
+    print("started up", flush=True)
+
 async def clean_up(app):
     print("cleaned up", flush=True)
 
 app = web.Application()
 app.add_routes([web.get("/", which), web.get("/slow", slow), web.get("/busy", busy), web.post("/upload", upload)])
+app.on_startup.append(start_up)
 app.on_cleanup.append(clean_up)
 """
 

@@ -41,7 +41,8 @@ class Shared(Served):
 def start_gunicorn(start: Start, program: Write, request: pytest.FixtureRequest) -> Shared:
     program("application.py", AIOHTTP)
     command = request.getfixturevalue("gunicorn")
-    return Shared(start(*command, "--workers", str(WORKERS), "application:app"), "Booting worker")
+    # A worker that is told to end before it runs the application does not hear it.
+    return Shared(start(*command, "--workers", str(WORKERS), "application:app"), "started up")
 
 
 def start_uvicorn(start: Start, program: Write, request: pytest.FixtureRequest) -> Shared:
