@@ -16,7 +16,7 @@ _COMMANDS: Final = {
         "netloop.tools.demo",
         "serve aiohttp on netloop, uvloop and asyncio, check every answer and compare them",
     ),
-    "serve": ("netloop.tools.serve", "run an existing aiohttp application on netloop"),
+    "serve": ("netloop.tools.serve", "run an existing aiohttp or ASGI application on netloop"),
     "stacks": ("netloop.tools.stacks", "show what a running process's loops do, and what each task awaits"),
     "top": ("netloop.tools.top", "the same in figures, again and again"),
     "bench": ("netloop.tools.bench", "compare loops with each other and with servers in C; needs gcc"),

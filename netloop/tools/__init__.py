@@ -3,5 +3,5 @@ package is built.
 
 ``children``, ``cpu_time``, ``inspection`` and ``table`` are what the commands share.
 
-It uses ``setup``; ``hosted``, to find a process's socket; and ``netloop`` as every program does. No loop imports it.
+It uses ``hosted``, to find a process's socket; and ``netloop`` as every program does. No loop imports it.
 """

@@ -76,3 +76,18 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server for all tests; a test keeps its tables temporary."""
     with running_postgresql() as server:
         yield server
+
+
+@pytest.fixture
+def gunicorn(program: Callable[[str, str], str], loop_name: str) -> tuple[str, ...]:
+    """The beginning of a command line of gunicorn's that serves aiohttp applications on the loop under test."""
+    for module in ("gunicorn", "aiohttp"):
+        pytest.importorskip(module, reason=f"not installed: pip install {module}")
+    workers = {
+        "asyncio": "aiohttp.GunicornWebWorker",
+        "uvloop": "aiohttp.GunicornUVLoopWebWorker",
+        "netloop": "netloop.gunicorn.AiohttpWorker",
+    }
+    # Else it writes a socket into the home directory; versions before 25.1 do not know the setting, nor mind it.
+    program("gunicorn.conf.py", "control_socket_disable = True")
+    return ("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", workers[loop_name])

@@ -183,19 +183,11 @@ def test_netloop_serve(serve: Serve, program: Write, loop_name: str, attribute: 
     check_server(serve(*command), loop_name)
 
 
-def test_gunicorn_with_the_aiohttp_worker(serve: Serve, program: Write, loop_name: str) -> None:
-    pytest.importorskip("gunicorn", reason="not installed: pip install gunicorn")
-    pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
-    workers = {
-        "asyncio": "aiohttp.GunicornWebWorker",
-        "uvloop": "aiohttp.GunicornUVLoopWebWorker",
-        "netloop": "netloop.gunicorn.AiohttpWorker",
-    }
+def test_gunicorn_with_the_aiohttp_worker(
+    serve: Serve, program: Write, loop_name: str, gunicorn: tuple[str, ...]
+) -> None:
     program("application.py", AIOHTTP)
-    # Else it writes a socket into the home directory; versions before 25.1 do not know the setting, nor mind it.
-    program("gunicorn.conf.py", "control_socket_disable = True")
-    command = ("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", workers[loop_name])
-    check_server(serve(*command, "application:app"), loop_name)
+    check_server(serve(*gunicorn, "application:app"), loop_name)
 
 
 def test_uvicorn_with_fastapi(serve: Serve, program: Write, loop_name: str, loop_factory: str) -> None:

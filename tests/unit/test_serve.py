@@ -1,0 +1,143 @@
+"""Which applications ``python -m netloop serve`` recognises, and which command lines."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netloop.tools.serve import BadApplication, load_application
+from netloop.tools.serve.options import Options, parse
+
+PROGRAM = """
+import functools
+
+async def app(scope, receive, send):
+    pass
+
+class Framework:
+    async def __call__(self, scope, receive, send):
+        pass
+    async def method(self, scope, receive, send):
+        pass
+    @staticmethod
+    async def static(scope, receive, send):
+        pass
+
+framework = Framework()
+
+def middleware(inner):
+    @functools.wraps(inner)
+    async def wrapped(*arguments):
+        await inner(*arguments)
+    return wrapped
+
+wrapped = middleware(app)
+partial = functools.partial(app)
+
+def make():
+    return framework
+
+async def make_later():
+    return framework
+
+def make_with_options(host=None, port=None, debug=False):
+    return framework
+
+def make_nothing():
+    return None
+
+def needs_two(scope, receive):
+    pass
+
+class Namespace:
+    app = framework
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program, as a module that can be named."""
+    (tmp_path / "serve_finding_program.py").write_text(PROGRAM)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield __import__("serve_finding_program")
+    del sys.modules["serve_finding_program"]
+
+
+@pytest.mark.parametrize("name", ["app", "framework", "framework.method", "framework.static", "wrapped", "partial"])
+def test_what_is_called_with_a_scope_is_an_asgi_application(module: Any, name: str) -> None:
+    found = load_application(f"serve_finding_program:{name}")
+    assert found == functools.reduce(getattr, name.split("."), module)
+
+
+@pytest.mark.parametrize("name", ["make", "make_with_options", "Namespace.app"])
+def test_what_needs_no_arguments_makes_one(module: Any, name: str) -> None:
+    assert load_application(f"serve_finding_program:{name}") is module.framework
+
+
+def test_a_coroutine_function_makes_one_later(module: Any) -> None:
+    found = load_application("serve_finding_program:make_later")
+    assert inspect.iscoroutine(found)
+    assert asyncio.run(found) is module.framework
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("make_nothing", "returned None, not an aiohttp.web.Application or an ASGI application"),
+        ("needs_two", "cannot be called without arguments"),
+        ("Framework", "is the class Framework, not an aiohttp.web.Application or an ASGI application"),
+    ],
+)
+@pytest.mark.usefixtures("module")
+def test_what_is_none(name: str, words: str) -> None:
+    with pytest.raises(BadApplication, match=words):
+        load_application(f"serve_finding_program:{name}")
+
+
+def parsed(*arguments: str) -> Options:
+    return parse(["module:app", *arguments])
+
+
+def test_the_command_line_without_options() -> None:
+    options = parsed()
+    assert (options.address.host, options.address.port, options.workers, options.pin) == (
+        "127.0.0.1",
+        8080,
+        None,
+        False,
+    )
+    assert (options.application.access_log, options.application.graceful_timeout) == (None, 30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "0"], "0 is not a number of workers"),
+        (["--workers", "-2"], "-2 is not a number of workers"),
+        (["--workers", "two"], "two is not a number of workers"),
+        (["--workers", "²"], "² is not a number of workers"),
+        (["--workers", "100000"], "100000 is not a number of workers"),
+        (["--pin"], "--pin needs --workers"),
+        (["--uds", "socket", "--port", "1"], "--host/--port and --uds exclude each other"),
+        (["--uds", "socket", "--fd", "3"], "--uds and --fd exclude each other"),
+        (["--fd", "three"], "three is neither the number of a descriptor nor 'systemd'"),
+        (["--fd", "-1"], "-1 is neither the number of a descriptor nor 'systemd'"),
+        (["--graceful-timeout", "nan"], "nan is not a number of seconds"),
+        (["--graceful-timeout", "-1"], "-1 is not a number of seconds"),
+        (["--graceful-timeout", "soon"], "soon is not a number of seconds"),
+        (["--asgi", "django"], "invalid choice: 'django'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_followed(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(*arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
