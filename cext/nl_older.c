@@ -19,6 +19,17 @@ static int older_setup(struct nl_sys *sys, unsigned entries, struct io_uring_par
     return real.setup(&real, entries, params);
 }
 
+/* That files go late cannot be pretended, only that it is found: the trial is what updates the table. */
+static int older_control(struct nl_sys *sys, int fd, unsigned opcode, const void *arg, unsigned count)
+{
+    struct nl_older *older = (struct nl_older *)sys;
+    if (opcode == IORING_REGISTER_FILES_UPDATE && older->lacking & NL_LACKS_RELEASE)
+        return -EINVAL;
+    struct nl_sys real;
+    nl_sys_real(&real);
+    return real.control(&real, fd, opcode, arg, count);
+}
+
 /* The kernel then answers as the older one would: EINVAL, or EOPNOTSUPP to a command. */
 static void make_unknown(struct io_uring_sqe *sqe, unsigned lacking)
 {
@@ -44,6 +55,7 @@ void nl_older_init(struct nl_older *older, unsigned lacking, unsigned unknown_fl
 {
     nl_sys_real(&older->sys);
     older->sys.setup = older_setup;
+    older->sys.control = older_control;
     older->sys.review = older_review;
     older->lacking = lacking;
     older->unknown_flags = unknown_flags;

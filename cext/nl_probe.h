@@ -9,11 +9,20 @@ struct nl_probe {
     unsigned features;
     bool operations[NL_OPS_KNOWN];
     bool buffer_groups, fixed_files, registered_buffers, registered_rings;
-    /* What only a trial tells: an accept that does not wait, and commands on sockets. */
-    bool accepts_now, sets_options, tells_names;
+    /* What only a trial tells: an accept that does not wait, commands on sockets, and nl_probe_release(). */
+    bool accepts_now, sets_options, tells_names, releases_files;
 };
 
 /* 0, or -errno of the call that refused: then there is no loop here. */
 int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys);
+
+/*
+ * Does a file that is closed in the fixed-file table go at once? Before Linux 6.13 such files go in the order in which
+ * they were closed, and each waits for the operations that were under way on whatever file of the table: one connection
+ * with its receive armed keeps all sockets that are closed after it, for as long as it lives.
+ *
+ * `flags` are set-up flags that the kernel accepts. A kernel that cannot be asked is taken for one that does not.
+ */
+bool nl_probe_release(struct nl_sys *sys, unsigned flags);
 
 #endif

@@ -315,6 +315,7 @@ cdef extern from "nl_older.h" nogil:
         NL_LACKS_READ_MULTISHOT
         NL_LACKS_OPTIONS
         NL_LACKS_NAMES
+        NL_LACKS_RELEASE
 
     struct nl_older:
         nl_sys sys
@@ -334,8 +335,10 @@ cdef extern from "nl_probe.h" nogil:
         bint accepts_now
         bint sets_options
         bint tells_names
+        bint releases_files
 
     int nl_probe_run(nl_probe *probe, nl_sys *sys)
+    bint nl_probe_release(nl_sys *sys, unsigned flags)
 
 
 cdef extern from "nl_prep.h" nogil:

@@ -30,7 +30,12 @@ _OPERATIONS: Final = {
 }
 # fmt: on
 _REGISTRATIONS: Final = ("PBUF_RING", "FILES", "BUFFERS", "RING_FDS")
-_TRIALS: Final = ("IORING_ACCEPT_DONTWAIT", "SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME")
+_TRIALS: Final = (
+    "IORING_ACCEPT_DONTWAIT",
+    "SOCKET_URING_OP_SETSOCKOPT",
+    "SOCKET_URING_OP_GETSOCKNAME",
+    "files closed at once",
+)
 
 
 def probe(faults: FaultPlan | None = None) -> dict[str, dict[str, bool]]:

@@ -197,6 +197,7 @@ cdef class Ring:
     cdef BufferGroup group_of(self, unsigned op)
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
+    cdef bint can_release(self) noexcept
     cdef bint can_accept_now(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL

@@ -43,6 +43,10 @@ cdef double CLOSE_SECONDS = 1.0
 
 # Set-up flags that this kernel was found to accept; asked once per process, or by several threads at the same time.
 cdef unsigned accepted_flags = 0
+# And whether its fixed-file table can be used for connections that are closed again: one of these.
+cdef enum:
+    NOT_ASKED, RELEASES_FILES, KEEPS_FILES
+cdef unsigned release_of_files = NOT_ASKED
 
 # What the kernel may still write to although its ring is closed.
 cdef list left_in_flight = []
@@ -59,7 +63,7 @@ def ask_kernel(FaultPlan faults=None):
 
     Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number;
     whether it registers buffer groups, files, buffers and ring descriptors; and whether trials succeeded of an accept
-    that does not wait, of setting a socket's option, and of asking for its name.
+    that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the table.
 
     Raises OSError with the errno of the system call that was refused.
     """
@@ -71,7 +75,7 @@ def ask_kernel(FaultPlan faults=None):
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
     registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings)
-    trials = (answer.accepts_now, answer.sets_options, answer.tells_names)
+    trials = (answer.accepts_now, answer.sets_options, answer.tells_names, answer.releases_files)
     return answer.setup_flags, answer.features, operations, list(map(bool, registrations)), list(map(bool, trials))
 
 
@@ -100,7 +104,7 @@ cdef class FaultPlan:
 _LACKING = {
     "FIXED_FD_INSTALL": c.NL_LACKS_INSTALL, "READ_MULTISHOT": c.NL_LACKS_READ_MULTISHOT,
     "IORING_ACCEPT_DONTWAIT": c.NL_LACKS_ACCEPT_NOW, "SOCKET_URING_OP_SETSOCKOPT": c.NL_LACKS_OPTIONS,
-    "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES,
+    "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES, "files closed at once": c.NL_LACKS_RELEASE,
 }
 
 
@@ -666,7 +670,7 @@ cdef class Ring:
         """Register the fixed-file table; done by the first server. Says whether there is one."""
         if not self.files.total and not self.files_refused:
             self.files_refused = c.nl_files_open(&self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
-            if not self.files_refused and not self.can_install():
+            if not self.files_refused and not (self.can_install() and self.can_release()):
                 self.files_refused = True
                 c.nl_files_close(&self.files)
         return not self.files_refused
@@ -679,6 +683,17 @@ cdef class Ring:
         cdef uint64_t token = self.new_call(c.NL_INSTALL)
         c.nl_prep_install(self.call_sqe(), 0, token)
         return self.call(token, None) == -EBADF
+
+    cdef bint can_release(self) noexcept:
+        """Does a file that is closed in the table go at once (Linux 6.13)? Otherwise one idle connection would keep the
+        sockets of all that are closed after it. Asked of another ring, once per process.
+        """
+        if isinstance(self.faults, OlderKernel):
+            return c.nl_probe_release(self.system(), self.ring.setup_flags)
+        if nl_load_unsigned(&release_of_files) == NOT_ASKED:
+            nl_store_unsigned(&release_of_files, RELEASES_FILES if c.nl_probe_release(
+                &self.sys, self.ring.setup_flags) else KEEPS_FILES)
+        return nl_load_unsigned(&release_of_files) == RELEASES_FILES
 
     cdef bint can_accept_now(self) except -1:
         """Can an accept be kept from waiting (Linux 6.10)? Asked once.

@@ -21,11 +21,12 @@ FEATURES = {
     "everything": [],
     "no descriptors for fixed files": ["FIXED_FD_INSTALL"],
     "no accepts that do not wait": ["IORING_ACCEPT_DONTWAIT"],
+    "files that go late": ["files closed at once"],
     "no names of sockets": ["SOCKET_URING_OP_GETSOCKNAME"],
     "no repeated reads": ["READ_MULTISHOT"],
     "Linux 6.6": [
         *("FIXED_FD_INSTALL", "READ_MULTISHOT", "IORING_ACCEPT_DONTWAIT"),
-        *("SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME"),
+        *("SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME", "files closed at once"),
     ],
 }
 SETUP_FLAGS = {
@@ -72,7 +73,7 @@ async def test_a_connection_has_a_descriptor_where_the_table_cannot_be_used(loop
     """Without one the program could not be given what it asks for."""
     offered = probe(OlderKernel(*lacking))
     fixed = offered["trials"]["IORING_ACCEPT_DONTWAIT"] and offered["operations"]["FIXED_FD_INSTALL"]
-    fixed = fixed and "FIXED_FD_INSTALL" not in lacking[0]
+    fixed = fixed and offered["trials"]["files closed at once"] and "FIXED_FD_INSTALL" not in lacking[0]
     async with serving(Echo) as (server, protocols):
         with socket.create_connection(server.sockets[0].getsockname(), timeout=SECONDS):
             await eventually(lambda: protocols)

@@ -29,8 +29,9 @@ NEEDS: Final = {
             ("registrations", "FILES"),
             ("operations", "FIXED_FD_INSTALL"),
             ("trials", "IORING_ACCEPT_DONTWAIT"),
+            ("trials", "files closed at once"),
         ),
-        "it is about connections without descriptors, which this kernel cannot offer (Linux 6.10 can)",
+        "it is about connections without descriptors, which this kernel cannot offer (Linux 6.13 can)",
     ),
     "socket_names": Need(
         (("trials", "SOCKET_URING_OP_GETSOCKNAME"),),

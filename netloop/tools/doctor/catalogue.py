@@ -113,6 +113,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "IORING_ACCEPT_DONTWAIT": Feature(
             "6.10", "accepting what waits, into the fixed-file table", f"{_DESCRIPTOR}, and a system call to accept it"
         ),
+        "files closed at once": Feature("6.13", "connections without descriptors", _DESCRIPTOR),
         "SOCKET_URING_OP_SETSOCKOPT": Feature("6.7", "options of connections without descriptors", _NEVER_ALONE),
         "SOCKET_URING_OP_GETSOCKNAME": Feature(
             "6.19",
