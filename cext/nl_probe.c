@@ -70,46 +70,55 @@ static void try_accept(struct nl_probe *probe, struct nl_ring *ring)
 }
 
 /* Put a file into a slot of the table, or with -1 take out the one that is there. */
-static bool put_file(struct nl_ring *ring, unsigned slot, int file)
+static int put_file(struct nl_ring *ring, unsigned slot, int file)
 {
     struct io_uring_rsrc_update update = {.offset = slot, .data = (uintptr_t)&file};
-    return nl_ring_control(ring, IORING_REGISTER_FILES_UPDATE, &update, 1) == 1;
+    int result = nl_ring_control(ring, IORING_REGISTER_FILES_UPDATE, &update, 1);
+    return result < 0 ? result : 0;
 }
 
 /* With a poll of the reading end of a pipe under way, is the writing end gone as soon as nobody refers to it? */
-static bool goes_at_once(struct nl_ring *ring, int *pipe)
+static int goes_at_once(struct nl_ring *ring, int *pipe)
 {
     struct pollfd reader = {.fd = pipe[0]};
     int32_t result;
-    if (!put_file(ring, 0, pipe[0]) || !put_file(ring, 1, pipe[1]))
-        return false;
+    int error = put_file(ring, 0, pipe[0]);
+    if (!error)
+        error = put_file(ring, 1, pipe[1]);
+    if (error)
+        return error;
     close(pipe[1]);
     pipe[1] = -1;
     nl_prep_poll(nl_ring_sqe(ring), nl_fixed_file(0), POLLIN, TRIAL);
-    if (nl_ring_call(ring, TRIAL, &result) != -EAGAIN || !put_file(ring, 1, -1))
-        return false;
-    return poll(&reader, 1, 0) == 1 && reader.revents & POLLHUP;
+    error = nl_ring_call(ring, TRIAL, &result);
+    /* It has begun, and there is nothing to be read. */
+    if (error == -EAGAIN)
+        error = put_file(ring, 1, -1);
+    return error ? error : poll(&reader, 1, 0) == 1 && reader.revents & POLLHUP;
 }
 
-bool nl_probe_release(struct nl_sys *sys, unsigned flags)
+int nl_probe_release(struct nl_sys *sys, unsigned flags)
 {
     struct nl_ring ring;
     struct nl_files files;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC))
-        return false;
-    bool released = nl_ring_setup(&ring, sys, 4, 8, flags) == 0;
-    if (released) {
-        bool opened = nl_files_open(&files, &ring, 2, 0) == 0;
-        released = opened && nl_ring_enable(&ring) == 0 && goes_at_once(&ring, ends);
-        if (opened)
+        return -errno;
+    int result = nl_ring_setup(&ring, sys, 4, 8, flags);
+    if (!result) {
+        result = nl_files_open(&files, &ring, 2, 0);
+        if (!result) {
+            result = nl_ring_enable(&ring);
+            if (!result)
+                result = goes_at_once(&ring, ends);
             nl_files_close(&files);
+        }
         nl_ring_close(&ring);
     }
     close(ends[0]);
     if (ends[1] >= 0)
         close(ends[1]);
-    return released;
+    return result;
 }
 
 int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys)
@@ -134,8 +143,11 @@ int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys)
         }
     }
     nl_ring_close(&ring);
-    probe->releases_files = nl_probe_release(sys, probe->setup_flags);
     if (probe->buffer_groups)
         nl_buffers_close(&buffers);
-    return error;
+    if (error)
+        return error;
+    int released = nl_probe_release(sys, probe->setup_flags);
+    probe->releases_files = released == 1;
+    return released == -ENOMEM ? -ENOMEM : 0;
 }

@@ -21,8 +21,8 @@ int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys);
  * they were closed, and each waits for the operations that were under way on whatever file of the table: one connection
  * with its receive armed keeps all sockets that are closed after it, for as long as it lives.
  *
- * `flags` are set-up flags that the kernel accepts. A kernel that cannot be asked is taken for one that does not.
+ * `flags` are set-up flags that the kernel accepts. 1 or 0, or -errno where this could not be asked.
  */
-bool nl_probe_release(struct nl_sys *sys, unsigned flags);
+int nl_probe_release(struct nl_sys *sys, unsigned flags);
 
 #endif

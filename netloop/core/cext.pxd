@@ -338,7 +338,7 @@ cdef extern from "nl_probe.h" nogil:
         bint releases_files
 
     int nl_probe_run(nl_probe *probe, nl_sys *sys)
-    bint nl_probe_release(nl_sys *sys, unsigned flags)
+    int nl_probe_release(nl_sys *sys, unsigned flags)
 
 
 cdef extern from "nl_prep.h" nogil:

@@ -688,11 +688,14 @@ cdef class Ring:
         """Does a file that is closed in the table go at once (Linux 6.13)? Otherwise one idle connection would keep the
         sockets of all that are closed after it. Asked of another ring, once per process.
         """
+        cdef int answer
         if isinstance(self.faults, OlderKernel):
-            return c.nl_probe_release(self.system(), self.ring.setup_flags)
+            return c.nl_probe_release(self.system(), self.ring.setup_flags) == 1
         if nl_load_unsigned(&release_of_files) == NOT_ASKED:
-            nl_store_unsigned(&release_of_files, RELEASES_FILES if c.nl_probe_release(
-                &self.sys, self.ring.setup_flags) else KEEPS_FILES)
+            answer = c.nl_probe_release(&self.sys, self.ring.setup_flags)
+            if answer < 0:
+                return False  # for want of memory or descriptors, which may pass
+            nl_store_unsigned(&release_of_files, RELEASES_FILES if answer else KEEPS_FILES)
         return nl_load_unsigned(&release_of_files) == RELEASES_FILES
 
     cdef bint can_accept_now(self) except -1:
