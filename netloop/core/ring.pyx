@@ -305,7 +305,8 @@ cdef class Ring:
         if self.abandoned:
             raise RuntimeError("this event loop belongs to the parent process; its ring cannot be used after fork(). "
                                "Make a new loop in the child")
-        if self.ring.fd < 0:
+        # Also asked by threads that watch a descriptor while the loop goes to another thread and ring.
+        if <int>nl_glance(&self.ring.fd) < 0:
             raise RuntimeError("Event loop is closed")
         return 0
 
@@ -348,7 +349,7 @@ cdef class Ring:
 
     cdef int replace(self) except -1:
         """Take a new ring, not enabled yet, in the place of this one; what is set aside goes along."""
-        cdef c.nl_ring fresh
+        cdef c.nl_ring fresh, old
         cdef int error = c.nl_ring_setup(&fresh, self.system(), self.submission_entries, self.completion_entries,
                                          self.ring.setup_flags)
         if error:
@@ -356,10 +357,11 @@ cdef class Ring:
         fresh.counters = self.ring.counters
         fresh.aside, self.ring.aside = self.ring.aside, NULL
         fresh.aside_next, fresh.aside_end = self.ring.aside_next, self.ring.aside_end
-        c.nl_ring_close(&self.ring)
+        # In this order, so that there is a ring at any time: other threads take none for a loop that is closed.
+        old, self.ring = self.ring, fresh
+        c.nl_ring_close(&old)
         c.nl_files_close(&self.files)
         self.files_refused = False
-        self.ring = fresh
         self.enabled = False
         return 0
 
