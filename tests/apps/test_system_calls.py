@@ -112,6 +112,8 @@ def test_the_ring_moves_the_data(tmp_path: Path, host: str, there: str, lacking:
     calls = calls_in(rest.partition("/traffic-ends")[0])
     # Where the machine is slow, receive buffers are given back in between: five seconds after they were many.
     del calls["madvise"]
+    # A machine without a clock that can be read from user space has calls for that.
+    del calls["clock_gettime"]
     assert calls["io_uring_enter"]
     forbidden = {"recvfrom", "recvmsg", "recv", "read", "sendto", "sendmsg", "send", "write", "epoll_wait", "poll"}
     assert not forbidden & calls.keys()
