@@ -424,6 +424,12 @@ cdef class Ring:
 
         Its next submission has it held again.
         """
+        cdef size_t index
+        for index in range(self.ring.aside_next, self.ring.aside_end):
+            # Something was kept for it when the loop stopped, though nothing of it is in flight any more: an operation
+            # that was cancelled then had brought it before. When that is dispatched, this is asked again.
+            if c.nl_token_slot(self.ring.aside[index].user_data) == endpoint.slot:
+                return 0
         if not endpoint.resting:
             self.resting[endpoint.slot] = weakref.ref(endpoint)
             self.endpoints[endpoint.slot] = nobody

@@ -96,6 +96,27 @@ def test_the_end_of_writing_is_told_by_a_loop_that_stops(loop, run_for_a_while, 
         assert peer.recv(1) == b""
 
 
+def test_reading_is_paused_between_two_runs(loop, run_for_a_while):
+    """Data that came in the last turn of a run is kept, although the connection has nothing else to wait for."""
+    with socket_pair() as (near, far):
+        transport, protocol = run_for_a_while(loop.create_connection(Recorder, sock=near))
+        run_for_a_while()
+
+        async def send():
+            # A write has the loop enter the kernel once more before it stops, and the data comes by that.
+            loop.call_soon(lambda: (far.send(b"data"), transport.write(b"x")))
+
+        run_for_a_while(send())
+        transport.pause_reading()
+        before = bytes(protocol.data)
+        run_for_a_while()
+        assert protocol.data == before
+        transport.resume_reading()
+        run_for_a_while(protocol.until_received(4))
+        transport.close()
+        run_for_a_while(lost(protocol))
+
+
 def test_writing_what_waits(loop, run_for_a_while, pipe):
     read, write = pipe
     transport, protocol = run_for_a_while(loop.connect_write_pipe(recorder(Events)[0], write))
