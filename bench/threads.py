@@ -58,7 +58,9 @@ def measure(programs: Path, options: argparse.Namespace, threads: int) -> tuple[
         BenchError: the server or a generator failed.
     """
     program = str(SERVERS / "echo_threads.py")
-    server = _start([sys.executable, program, "--loop", options.loop, "--threads", str(threads)])
+    server = _start(
+        [sys.executable, program, "--loop", options.loop, "--threads", str(threads), "--work", str(options.work)]
+    )
     loads: list[Process] = []
     try:
         *ports, lock = _line(server, _MARGIN, "waiting for the server").split()
@@ -79,6 +81,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="how many; the first is compared with")
     parser.add_argument("--connections", type=int, default=50, help="of each thread")
     parser.add_argument("--size", type=int, default=64, help="of a message, bytes")
+    parser.add_argument(
+        "--work",
+        type=int,
+        default=0,
+        help="rounds of an empty loop in Python for each message, so that the load's part of the processors is small",
+    )
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
