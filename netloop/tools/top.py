@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
-from netloop.tools.inspection import Unanswered, add_options, ask
+from netloop.tools.inspection import Unanswered, add_options, ask, printable
 from netloop.tools.table import has_rich, show_table
 
 __all__ = ["Table", "main", "tables_of"]
@@ -117,7 +117,8 @@ def _text(answer: dict[str, Any], before: dict[str, Any], seconds: float) -> str
     stream = io.StringIO()
     print(f"process {answer['pid']}, netloop {answer['netloop']} on Python {answer['python']}", file=stream)
     for table in tables_of(answer, before, seconds):
-        show_table(table.title, table.heads, table.rows, stream=stream, plain=True)
+        rows = [tuple(map(printable, row)) for row in table.rows]
+        show_table(printable(table.title), table.heads, rows, stream=stream, plain=True)
     return stream.getvalue()
 
 
