@@ -76,6 +76,7 @@ class Inspection(StallReports, LoopMixin):
         tasks, connections = self._describe_inside(limit)
         thread = self._thread_id
         return {
+            "id": id(self),
             "running": thread is not None,
             "thread": next((each.name for each in threading.enumerate() if each.ident == thread), None),
             # The turn that is under way, if the loop does not wait in the kernel.

@@ -131,9 +131,10 @@ def tables_of(answer: dict[str, Any], before: dict[str, Any], seconds: float) ->
         seconds: how long ago that was.
     """
     tables = []
-    previous = before.get("loops", [])
+    # Loops come and go, and have no order.
+    previous = {loop["id"]: loop for loop in before.get("loops", [])}
     for number, loop in enumerate(answer["loops"]):
-        old = previous[number] if number < len(previous) else loop
+        old = previous.get(loop["id"], loop)
         name = f"Loop {number + 1}" + (f" in {loop['thread']}" if loop["thread"] else "")
         tables.append(Table(name, ("figure", "now", "per second"), _figures(loop, old, seconds)))
         if loop["stack"]:
