@@ -18,6 +18,7 @@ import sys
 import threading
 import weakref
 from asyncio.log import logger
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -75,6 +76,7 @@ class Inspection(StallReports, LoopMixin):
         tasks, connections = self._describe_inside(limit)
         thread = self._thread_id
         return {
+            "id": id(self),
             "running": thread is not None,
             "thread": next((each.name for each in threading.enumerate() if each.ident == thread), None),
             # The turn that is under way, if the loop does not wait in the kernel.
@@ -118,6 +120,8 @@ class Inspector:
         self._socket: socket.socket | None = None
         self._path = ""
         self._thread: threading.Thread | None = None
+        # Who is being answered.
+        self._client: socket.socket | None = None
 
     def add(self, loop: Inspection) -> None:
         """Tell about this loop too. Raises OSError if there can be no socket."""
@@ -132,23 +136,38 @@ class Inspector:
 
     def remove(self, loop: Inspection) -> None:
         """Tell no more about this loop; without loops there is no socket."""
+        # In one go: a loop that another thread adds finds either a socket that stays, or none and makes one.
         with self._lock:
             self._loops.discard(loop)
-            if len(self._loops):
-                return
-        self.close()
+            finish = self._shut() if not len(self._loops) else None
+        if finish is not None:
+            finish()
 
     def close(self) -> None:
         """Have no socket and no thread any more."""
         with self._lock:
-            opened, thread = self._socket, self._thread
-            self._socket = self._thread = None
-            if opened is None or thread is None:
-                return
-            release(opened, self._path)
-        if thread is not threading.current_thread():
-            thread.join()
-        opened.close()
+            finish = self._shut()
+        if finish is not None:
+            finish()
+
+    def _shut(self) -> Callable[[], None] | None:
+        """With the lock: have nobody come any more, and tell the thread to end. What is left to do without it."""
+        opened, thread = self._socket, self._thread
+        self._socket = self._thread = None
+        if opened is None or thread is None:
+            return None
+        release(opened, self._path)
+        if self._client is not None:
+            # Whoever has not asked yet is not waited for.
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RD)
+
+        def finish() -> None:
+            if thread is not threading.current_thread():
+                thread.join()
+            opened.close()
+
+        return finish
 
     def abandon(self) -> None:
         """In a forked child: give the parent's socket up, and leave its path alone."""
@@ -156,7 +175,12 @@ class Inspector:
         self._loops.clear()
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._thread = None
+        # Whom the parent is answering waits for the end of the connection. close() would leave it to a file object of
+        # the parent's thread.
+        descriptor = -1 if self._client is None else self._client.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
+        self._socket = self._thread = self._client = None
 
     def _serve(self, listening: socket.socket) -> None:
         while True:
@@ -168,9 +192,16 @@ class Inspector:
                 # Out of descriptors or memory, which may pass.
                 threading.Event().wait(_CLIENT_SECONDS)
                 continue
-            # Nothing that a client does, and nothing that it finds, may end this thread.
-            with client, contextlib.suppress(Exception):
-                self._answer(client)
+            with client:
+                with self._lock:
+                    if self._socket is not listening:
+                        return
+                    self._client = client
+                # Nothing that a client does, and nothing that it finds, may end this thread.
+                with contextlib.suppress(Exception):
+                    self._answer(client)
+                with self._lock:
+                    self._client = None
 
     def _answer(self, client: socket.socket) -> None:
         client.settimeout(_CLIENT_SECONDS)

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ __all__ = ["claim", "folders", "release", "socket_name"]
 
 # The kernel's sockaddr_un has room for 108 bytes, with the zero at its end.
 _LONGEST_PATH: Final = 107
+# When a socket that nobody answers at has no owner who is about to listen.
+_OLD_SECONDS: Final = 60.0
 
 
 def folders(user: int, runtime: str | None) -> list[Path]:
@@ -48,6 +51,7 @@ def claim() -> tuple[socket.socket, str]:
     for folder in folders(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR")):
         try:
             _make_private(folder)
+            _remove_stale(folder)
             path = str(folder / socket_name(os.getpid()))
             return _listen(path), path
         except OSError as error:
@@ -96,10 +100,24 @@ def _listen(path: str) -> socket.socket:
     return listening
 
 
+def _remove_stale(folder: Path) -> None:
+    """Remove the sockets of processes that were killed, and so could not do it themselves."""
+    for path in folder.glob("*.sock"):
+        # Processes of another PID namespace may share the folder; one that has just begun may not listen yet.
+        with contextlib.suppress(OSError):
+            is_old = time.time() - path.stat().st_mtime > _OLD_SECONDS
+            if is_old and not Path("/proc", path.stem).exists() and not _is_answered(str(path)):
+                path.unlink()
+
+
 def _is_answered(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Whoever has a full queue listens, even if it is stopped and never answers.
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             return False
+        except BlockingIOError:
+            return True
     return True

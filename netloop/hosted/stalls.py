@@ -246,7 +246,7 @@ class StallWatch:
             lock_held=lock_held,
             channel=sighting.channel,
             seen=seen,
-            callback=_callback_of(sighting, task, lines) if seen else "a callback",
+            callback=_callback_of(sighting, loop, task, lines) if seen else "a callback",
             task=task.get_name() if task is not None else None,
             awaits=tuple(line for code, line in lines if code.co_flags & _COROUTINE) if task is not None else (),
             stack=tuple(line for _, line in lines),
@@ -293,11 +293,17 @@ def _cause_of(sighting: Sighting, lock_held: bool) -> Literal["cpu", "gc", "wait
     return "waiting"
 
 
-def _callback_of(sighting: Sighting, task: asyncio.Task[Any] | None, lines: list[tuple[CodeType, StackLine]]) -> str:
+def _callback_of(
+    sighting: Sighting,
+    loop: StallReports | None,
+    task: asyncio.Task[Any] | None,
+    lines: list[tuple[CodeType, StackLine]],
+) -> str:
     if task is not None:
         return str(getattr(task.get_coro(), "__qualname__", task.get_coro()))
     callback = sighting.handle._callback if sighting.handle is not None else None
-    if callback is not None:
+    # A method of the loop's, such as the one that calls connection_lost(), is not what the loop called for the program.
+    if callback is not None and not (lines and loop is not None and getattr(callback, "__self__", None) is loop):
         return _name_of(callback)
     # No callback of the ready queue: a protocol or a watcher, called by native code straight from the completion.
     return lines[0][1].function if lines else "native code"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from netloop.hosted.inspection_path import folders, socket_name
 
-__all__ = ["ANSWER_SECONDS", "Unanswered", "add_options", "ask"]
+__all__ = ["ANSWER_SECONDS", "Unanswered", "add_options", "ask", "printable"]
 
 ANSWER_SECONDS: Final = 10.0
 _PEER: Final = struct.Struct("3i")
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser, *, limit: int) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=ANSWER_SECONDS,
         metavar="SECONDS",
         help=f"wait so long for an answer (default {ANSWER_SECONDS:g})",
@@ -70,6 +70,14 @@ def ask(process: int, *, limit: int, timeout: float = ANSWER_SECONDS) -> dict[st
         except OSError as error:
             raise Unanswered(f"process {process} does not answer: {error.strerror}") from error
     return _understood(process, answer)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: whatever would move its cursor or cannot be shown is written as in Python's source.
+
+    Names of tasks and addresses of peers may be whatever a client has sent.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _understood(process: int, answer: bytes) -> dict[str, Any]:
@@ -139,7 +147,17 @@ def _user_name(user: int) -> str:
         return f"the user with the number {user}"
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds, at most 86400")
+    return value
+
+
 def _positive(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 2**31:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from netloop.tools.inspection import Unanswered, add_options, ask
+from netloop.tools.inspection import Unanswered, add_options, ask, printable
 
 __all__ = ["lines_of", "main"]
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
-        print("\n".join(lines_of(answer)))
+        print("\n".join(printable(line) for line in lines_of(answer)))
     return 0
 
 

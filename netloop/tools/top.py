@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
-from netloop.tools.inspection import Unanswered, add_options, ask
+from netloop.tools.inspection import Unanswered, add_options, ask, printable
 from netloop.tools.table import has_rich, show_table
 
 __all__ = ["Table", "main", "tables_of"]
@@ -117,7 +117,8 @@ def _text(answer: dict[str, Any], before: dict[str, Any], seconds: float) -> str
     stream = io.StringIO()
     print(f"process {answer['pid']}, netloop {answer['netloop']} on Python {answer['python']}", file=stream)
     for table in tables_of(answer, before, seconds):
-        show_table(table.title, table.heads, table.rows, stream=stream, plain=True)
+        rows = [tuple(map(printable, row)) for row in table.rows]
+        show_table(printable(table.title), table.heads, rows, stream=stream, plain=True)
     return stream.getvalue()
 
 
@@ -130,9 +131,10 @@ def tables_of(answer: dict[str, Any], before: dict[str, Any], seconds: float) ->
         seconds: how long ago that was.
     """
     tables = []
-    previous = before.get("loops", [])
+    # Loops come and go, and have no order.
+    previous = {loop["id"]: loop for loop in before.get("loops", [])}
     for number, loop in enumerate(answer["loops"]):
-        old = previous[number] if number < len(previous) else loop
+        old = previous.get(loop["id"], loop)
         name = f"Loop {number + 1}" + (f" in {loop['thread']}" if loop["thread"] else "")
         tables.append(Table(name, ("figure", "now", "per second"), _figures(loop, old, seconds)))
         if loop["stack"]:

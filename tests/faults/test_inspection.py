@@ -21,12 +21,15 @@ from loop.forking import forked, succeeded
 from loop.helpers import Echo, connected
 
 import netloop
-from netloop.hosted import inspection_path
+from netloop.hosted import inspection, inspection_path
 from netloop.tools.inspection import Unanswered, ask
 
 pytestmark = pytest.mark.loops("netloop")
 
 LONG = 0.5
+# Enough for the thread that answers to accept somebody; if it was not, a test tries less than it might.
+SHORT = 0.1
+PATIENCE = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +151,34 @@ class TestAnswer:
                 client.sendall(b'{"limit": 5}\n')
         assert not look()["running"]
 
+    def test_who_asks_nothing_does_not_hold_up_a_loop_that_is_closed(self, inspected, runtime, monkeypatch):
+        monkeypatch.setattr(inspection, "_CLIENT_SECONDS", 100.0)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path_in(runtime)))
+            time.sleep(SHORT)  # it is being answered, not only waiting in the queue
+            inspected.close()
+
+    def test_a_loop_is_made_while_the_last_one_is_closed(self, new_loop, inspected, monkeypatch):
+        """As soon as the one that is being closed is not told about any more."""
+
+        class Lock:
+            made = False
+
+            def __enter__(self):
+                lock.acquire()
+
+            def __exit__(self, *error):
+                lock.release()
+                if not self.made:
+                    self.made = True
+                    new_loop(lambda: netloop.EventLoop(inspect=True))
+
+        inspector = inspected._inspector
+        lock = inspector._lock
+        monkeypatch.setattr(inspector, "_lock", Lock())
+        inspected.close()
+        assert not look()["running"]
+
 
 class TestPlace:
     def test_only_its_user_may_enter(self, inspected, runtime):
@@ -190,6 +221,25 @@ class TestPlace:
             left.bind(str(path_in(runtime)))
         new_loop(lambda: netloop.EventLoop(inspect=True))
         assert not look()["running"]
+
+    def test_sockets_of_processes_that_were_killed_are_removed(self, new_loop, runtime):
+        """Of those alone: somebody of another PID namespace may answer, or be about to."""
+        folder = path_in(runtime).parent
+        folder.mkdir(mode=0o700)
+        numbers = (4194997, 4194998, 4194999, os.getppid())
+        stale, answered, young, living = (folder / f"{number}.sock" for number in numbers)
+        with contextlib.ExitStack() as opened:
+            for path in (stale, answered, young, living):
+                sock = opened.enter_context(socket.socket(socket.AF_UNIX))
+                sock.bind(str(path))
+                if path == answered:
+                    # With a full queue, so that whoever tries would wait.
+                    sock.listen(0)
+                    opened.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+                if path != young:
+                    os.utime(path, (0, 0))
+            new_loop(lambda: netloop.EventLoop(inspect=True))
+        assert set(folder.glob("*.sock")) == {answered, young, living, path_in(runtime)}
 
     def test_a_socket_that_somebody_answers_is_left_alone(self, new_loop, runtime, caplog):
         path_in(runtime).parent.mkdir(mode=0o700)
@@ -326,3 +376,21 @@ def test_a_child_has_a_socket_of_its_own(inspected, runtime):
     assert succeeded(forked(in_child))
     assert not look()["running"]
     json.dumps(look())
+
+
+def test_a_client_of_the_parent_does_not_wait_for_the_child(inspected, runtime):
+    """It has been accepted, and asks nothing until after the fork."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path_in(runtime)))
+        time.sleep(SHORT)
+        ended, end = os.pipe()
+        child = forked(lambda: (os.close(end), os.read(ended, 1)))
+        try:
+            client.settimeout(PATIENCE)
+            client.sendall(b"{}\n")
+            with client.makefile("rb") as answer:
+                assert json.loads(answer.read())["pid"] == os.getpid()
+        finally:
+            os.close(end)
+            os.close(ended)
+            assert succeeded(child)

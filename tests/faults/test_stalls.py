@@ -248,6 +248,22 @@ class TestReport:
         assert report.task is None
         assert has_line(report, "Slow.data_received", "time.sleep(LONG)")
 
+    def test_the_end_of_a_connection(self, watched):
+        class Slow(asyncio.Protocol):
+            def connection_lost(self, error):
+                time.sleep(LONG)
+
+        async def main():
+            async with serving(Slow) as (server, _):
+                client, _ = await watched.loop.create_connection(Recorder, *address_of(server))
+                client.close()
+                await watched.reported()
+
+        watched.loop.run_until_complete(main())
+        (report,) = watched.reports
+        assert report.callback.endswith("Slow.connection_lost")
+        assert has_line(report, "Slow.connection_lost", "time.sleep(LONG)")
+
     def test_a_callback_without_a_python_frame(self, watched):
         async def main():
             watched.loop.call_soon(time.sleep, LONG)

@@ -100,6 +100,11 @@ def test_what_is_none(name: str, words: str) -> None:
         load_application(f"serve_finding_program:{name}")
 
 
+def test_a_path_is_no_module() -> None:
+    with pytest.raises(BadApplication, match=r"'\./shop\.py:app' names no application: write module:attribute"):
+        load_application("./shop.py:app")
+
+
 def parsed(*arguments: str) -> Options:
     return parse(["module:app", *arguments])
 
@@ -126,6 +131,7 @@ def test_the_command_line_without_options() -> None:
         (["--pin"], "--pin needs --workers"),
         (["--uds", "socket", "--port", "1"], "--host/--port and --uds exclude each other"),
         (["--uds", "socket", "--fd", "3"], "--uds and --fd exclude each other"),
+        (["--uds", ""], "argument --uds: it is empty, which is no path"),
         (["--fd", "three"], "three is neither the number of a descriptor nor 'systemd'"),
         (["--fd", "-1"], "-1 is neither the number of a descriptor nor 'systemd'"),
         (["--graceful-timeout", "nan"], "nan is not a number of seconds"),

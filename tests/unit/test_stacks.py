@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from netloop.tools.stacks import lines_of
+import pytest
+
+from netloop.tools.stacks import lines_of, main
 
 
 def task(number: int, *awaited_by: int, **more: Any) -> dict[str, Any]:
@@ -73,3 +75,31 @@ def test_what_a_loop_does() -> None:
 
 def test_a_process_whose_loops_are_closed() -> None:
     assert list(lines_of({"pid": 1, "netloop": "0", "python": "3", "loops": []}))[-1] == "no loop that is open"
+
+
+def test_what_would_move_the_cursor_of_a_terminal_is_written_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = answer(task(1, name="of \x1b[31m\n\udcff €"))
+    monkeypatch.setattr("netloop.tools.stacks.ask", lambda process, *, limit, timeout: told)
+    assert main(["1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == r"  of \x1b[31m\n\udcff € work, awaits a future"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["²"], "² is not a positive number"),
+        (["1", "--timeout", "nan"], "nan is not a positive number of seconds"),
+        (["1", "--timeout", "-1"], "-1 is not a positive number of seconds"),
+        (["1", "--timeout", "inf"], "inf is not a positive number of seconds"),
+        (["1", "--timeout", "soon"], "soon is not a positive number of seconds"),
+    ],
+)
+def test_a_command_line_that_cannot_be_followed(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err

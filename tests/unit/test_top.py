@@ -16,6 +16,7 @@ NONE: dict[str, Any] = {field.name: 0 for field in fields(Statistics)}
 def answer(lag: dict[str, int]) -> dict[str, Any]:
     """What a process with one loop tells, of which only how late its timers were is of interest."""
     loop: dict[str, Any] = {
+        "id": 1,
         "thread": None,
         "turn_seconds": 0.0,
         "cpu_seconds": 0.0,
@@ -50,3 +51,8 @@ FIRST = answer({"0.001": 98, "0.02": 2})
 )
 def test_lag_is_that_since_the_last_look(now: dict[str, Any], before: dict[str, Any], shown: str) -> None:
     assert lag_shown(now, before) == shown
+
+
+def test_a_loop_is_compared_with_itself() -> None:
+    other = {**answer({"0.5": 7})["loops"][0], "id": 2}
+    assert lag_shown(answer({"0.001": 98, "0.02": 2}), {"loops": [other, *FIRST["loops"]]}) == "-"

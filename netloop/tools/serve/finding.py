@@ -33,7 +33,7 @@ def load_application(name: str) -> Any:
         Exception: whatever importing the module, or calling the function, raises.
     """
     module_name, colon, path = name.partition(":")
-    if not (module_name and colon and path):
+    if not (module_name and colon and path) or module_name.startswith("."):
         raise BadApplication(f"{name!r} names no application: write module:attribute, for instance shop.web:app")
     found: Any = _import(module_name)
     for attribute in path.split("."):

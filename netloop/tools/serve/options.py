@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("application", metavar="module:app", help="an aiohttp or ASGI application, or a function that returns one")
     add("--host", help=f"the address to listen on (default {_HOST})")
     add("--port", type=_port, help=f"the port to listen on (default {_PORT}; 0 for any)")
-    add("--uds", metavar="PATH", help="listen on a UNIX socket instead")
+    add("--uds", type=_path, metavar="PATH", help="listen on a UNIX socket instead")
     add(
         "--fd",
         type=_descriptor,
@@ -138,6 +138,13 @@ def _port(text: str) -> int:
     if not _is_number(text) or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text} is not a port: a number from 0 to 65535")
     return int(text)
+
+
+def _path(text: str) -> str:
+    if not text:
+        # The kernel would bind the socket to a name that it makes up.
+        raise argparse.ArgumentTypeError("it is empty, which is no path")
+    return text
 
 
 def _workers(text: str) -> int:
