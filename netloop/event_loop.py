@@ -96,6 +96,7 @@ class EventLoop(
             no socket that is logged. By default as ``NETLOOP_INSPECT`` says: 1, or else 0.
 
     Raises:
+        TypeError: ``stall_threshold`` is no number.
         ValueError: a size, ``spin`` or ``stall_threshold`` is out of range; or ``NETLOOP_EAGER_WRITES`` or
             ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
@@ -135,6 +136,8 @@ class EventLoop(
             eager_writes = _switch("NETLOOP_EAGER_WRITES")
         if stall_threshold is None:
             stall_threshold = _seconds("NETLOOP_STALL_THRESHOLD")
+        if not isinstance(stall_threshold, int | float):
+            raise TypeError(f"stall_threshold must be a number of seconds, not {type(stall_threshold).__name__}")
         if stall_threshold and not 0.01 <= stall_threshold <= 3600:
             raise ValueError(f"stall_threshold must be 0 or from 0.01 to 3600 seconds, not {stall_threshold}")
         if inspect is None:

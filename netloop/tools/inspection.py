@@ -110,6 +110,12 @@ def _connect(process: int, user: int) -> socket.socket:
             return connection
         connection.close()
         raise Unanswered(f"at {folder / socket_name(process)} process {answering} answers, not process {process}")
+    children = [
+        child for child in _children_of(process) if any((place / socket_name(child)).exists() for place in places)
+    ]
+    if children:
+        others = ", ".join(map(str, children))
+        raise Unanswered(f"process {process} runs no loop that lets itself be inspected, but its children do: {others}")
     raise Unanswered(
         f"process {process} does not let itself be inspected: start it with NETLOOP_INSPECT=1 in its environment, or "
         "make its loop with netloop.EventLoop(inspect=True). If it was, its log says why there is no socket"
@@ -125,6 +131,14 @@ def _try(path: Path) -> socket.socket | None:
         connection.close()
         return None
     return connection
+
+
+def _children_of(process: int) -> list[int]:
+    """The processes that a process has started, the workers of a server for instance."""
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []  # it has ended, or the kernel does not tell
 
 
 def _runtime_of(process: int) -> str | None:

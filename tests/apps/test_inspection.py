@@ -75,6 +75,18 @@ def test_stacks_shows_the_line_where_a_loop_is_stuck(look: Callable[..., tuple[i
     assert "Task-1 main, awaits nothing: it is being run" in output
 
 
+def test_stacks_of_a_parent_names_its_children(
+    start: Start, program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    parent = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+    settings = {"XDG_RUNTIME_DIR": str(tmp_path), "NETLOOP_INSPECT": "1"}
+    looked_at = start("-c", parent, program("program.py", PROGRAM), "waiting", **settings)
+    process = looked_at.wait_for(r"process (\d+)")[1]
+    looking = start("-m", "netloop", "stacks", str(looked_at.pid), XDG_RUNTIME_DIR=str(tmp_path))
+    assert looking.wait() == 1
+    assert f"but its children do: {process}" in looking.output
+
+
 def test_stacks_for_scripts(look: Callable[..., tuple[int, str]]) -> None:
     status, output = look("waiting", "stacks", "--json", "--limit", "1")
     assert status == 0

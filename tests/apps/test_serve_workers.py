@@ -223,6 +223,12 @@ class TestStopping:
         assert output.count("cleaned up") == 2
         assert len(failed) == 1
 
+    def test_an_application_that_fails_meanwhile_is_told_by_the_status(self, serve_with_workers: Serve) -> None:
+        text = f"{AIOHTTP}\n\nasync def fail(app):\n    1 / 0\n\napp.on_cleanup.append(fail)\n"
+        status, output = serve_with_workers(text=text).program.stop()
+        assert status == 1
+        assert "ZeroDivisionError" in output
+
     def test_a_worker_that_does_not_listen_is_killed(self, serve_with_workers: Serve) -> None:
         served = serve_with_workers("--graceful-timeout", "0.1")
         failed: list[BaseException] = []

@@ -546,6 +546,10 @@ class TestOptions:
         with pytest.raises(ValueError, match=r"stall_threshold must be 0 or from 0\.01 to 3600 seconds"):
             netloop.EventLoop(stall_threshold=threshold)
 
+    def test_a_threshold_that_is_no_number(self, loop_name):
+        with pytest.raises(TypeError, match="stall_threshold must be a number of seconds, not str"):
+            netloop.EventLoop(stall_threshold="0.1")
+
     def test_the_environment(self, new_loop, monkeypatch):
         monkeypatch.setenv("NETLOOP_STALL_THRESHOLD", str(THRESHOLD))
         watched = Watched(new_loop())

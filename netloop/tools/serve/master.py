@@ -186,6 +186,9 @@ class Master:
 
     def _on_end(self, worker: WorkerProcess) -> None:
         self._living.discard(worker)
+        if self._is_stopping and not self._is_hurried and not self._status and worker.status > 0:
+            # The application has failed while it was shut down, and has said so.
+            self._status = worker.status
         for place in self._places:
             if place.candidate is worker:
                 place.candidate = None

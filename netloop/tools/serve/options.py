@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--stall-threshold",
-        type=float,
+        type=_threshold,
         metavar="SECONDS",
         help="report turns of the loop that take longer (default as NETLOOP_STALL_THRESHOLD says, or never)",
     )
@@ -151,6 +151,16 @@ def _workers(text: str) -> int:
     if not _is_number(text) or not 1 <= int(text) <= _MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{text} is not a number of workers: from 1 to {_MOST_WORKERS}")
     return int(text)
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value != 0 and not 0.01 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0.01 to 3600, or 0")
+    return value
 
 
 def _descriptor(text: str) -> int | str:
