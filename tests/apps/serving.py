@@ -98,6 +98,14 @@ def asgi_server(name: str) -> tuple[str, str]:
     return ("--asgi", name)
 
 
+SERVERS = pytest.mark.parametrize("server", ["aiohttp", "uvicorn", "hypercorn"])
+
+
+def application_of(server: str) -> tuple[tuple[str, ...], str]:
+    """The options with which a server serves the application, and the application's text."""
+    return ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
+
+
 class Served:
     """A server with workers that runs in a process of its own."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from apps.programs import Program, Server
-from apps.serving import AIOHTTP, ASGI, Upload, asgi_server
+from apps.serving import AIOHTTP, ASGI, SERVERS, Upload, application_of, asgi_server
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -133,8 +133,14 @@ def test_a_bad_threshold(start: Start, program: Write, arguments: tuple[str, ...
     assert "Traceback" not in child.output
 
 
-SERVERS = pytest.mark.parametrize("server", ["aiohttp", "uvicorn", "hypercorn"])
 netloop_only = pytest.mark.loops("netloop")
+
+
+def start_serving(start: Start, program: Write, server: str) -> Program:
+    """An application that a server is about to serve."""
+    options, text = application_of(server)
+    program("application.py", text)
+    return start("-m", "netloop", "serve", "application:app", "--port", "0", *options)
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
@@ -149,7 +155,7 @@ def test_an_asgi_application(serve: Callable[..., Server], program: Write, loop_
 @pytest.mark.parametrize(("option", "count"), [("--access-log", 1), ("--no-access-log", 0)])
 def test_an_access_log(serve: Callable[..., Server], program: Write, server: str, option: str, count: int) -> None:
     """Whatever the application makes of logging."""
-    options, text = ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
+    options, text = application_of(server)
     program("application.py", f"import logging\nlogging.basicConfig(level=logging.INFO)\n{text}")
     process = serve("-m", "netloop", "serve", "application:app", "--port", "0", option, *options)
     assert process.ask("GET", "/here")[0] == (404 if server == "aiohttp" else 200)
@@ -159,9 +165,7 @@ def test_an_access_log(serve: Callable[..., Server], program: Write, server: str
 @netloop_only
 @SERVERS
 def test_an_interrupt_does_not_wait_for_requests(start: Start, program: Write, server: str) -> None:
-    options, text = ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
-    program("application.py", text)
-    child = start("-m", "netloop", "serve", "application:app", "--port", "0", *options)
+    child = start_serving(start, program, server)
     port = Server(child).port
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET /slow?seconds=600 HTTP/1.1\r\nHost: here\r\n\r\n")
@@ -175,9 +179,7 @@ def test_an_interrupt_does_not_wait_for_requests(start: Start, program: Write, s
 @netloop_only
 @SERVERS
 def test_an_end_waits_for_what_is_being_received(start: Start, program: Write, server: str) -> None:
-    options, text = ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
-    program("application.py", text)
-    child = start("-m", "netloop", "serve", "application:app", "--port", "0", *options)
+    child = start_serving(start, program, server)
     upload = Upload(child, ("127.0.0.1", Server(child).port))
     os.kill(child.pid, signal.SIGTERM)
     time.sleep(1)

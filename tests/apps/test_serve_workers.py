@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 
 from apps.programs import Program
-from apps.serving import AIOHTTP, ASGI, Client, Served, Upload, Visitors, asgi_server, ending
+from apps.serving import (
+    AIOHTTP,
+    ASGI,
+    SERVERS,
+    Client,
+    Served,
+    Upload,
+    Visitors,
+    application_of,
+    asgi_server,
+    ending,
+)
 
 pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
 
@@ -60,13 +71,6 @@ def reload_under_load(served: Served, times: int) -> None:
     assert not first & set(served.workers)
     assert served.descriptors() == descriptors
     stopped(served)
-
-
-SERVERS = pytest.mark.parametrize("server", ["aiohttp", "uvicorn", "hypercorn"])
-
-
-def application_of(server: str) -> tuple[tuple[str, ...], str]:
-    return ((), AIOHTTP) if server == "aiohttp" else (asgi_server(server), ASGI)
 
 
 class TestLoops:

@@ -98,7 +98,7 @@ CASE(times_are_counted_and_added_up)
 CASE(a_rest_is_no_work)
 {
     struct nl_meter meter = {0};
-    nl_meter_begin(&meter);
+    nl_meter_go_on(&meter);
     pass_time(MILLISECOND);
     nl_meter_rest(&meter);
     uint64_t work = meter.turns.sum;

@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from loop.helpers import Recorder, address_of, serving
+from loop.helpers import LOCKED, Recorder, address_of, serving
 from loop.test_lifetime import switches
 
 import netloop
@@ -29,7 +29,6 @@ THRESHOLD = 0.2
 LONG = 0.5
 PATIENCE = 20.0
 ATTEMPTS = 5
-LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
 # Sleeps without letting go of the interpreter lock, as C code may that nobody has thought about.
 usleep_with_the_lock = ctypes.PyDLL(None).usleep
 

@@ -8,11 +8,14 @@ import contextlib
 import functools
 import socket
 import struct
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 HOST = "127.0.0.1"
+# Is there an interpreter lock?
+LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Events:

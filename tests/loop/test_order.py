@@ -15,6 +15,7 @@ import pytest
 
 from .helpers import (
     HOST,
+    LOCKED,
     BufferedRecorder,
     Events,
     Recorder,
@@ -178,7 +179,7 @@ async def test_what_is_written_while_earlier_writes_drain_after_close_is_sent(lo
 
 
 @pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    not LOCKED,
     reason="without the interpreter lock the loop may go on between what the other thread sends and what it schedules",
 )
 async def test_what_another_thread_schedules_comes_before_what_arrives(loop):
