@@ -17,12 +17,6 @@ struct nl_meter {
     struct nl_histogram turns;
 };
 
-/* The loop goes to work after a rest. */
-static inline void nl_meter_begin(struct nl_meter *meter)
-{
-    meter->since = nl_clock(CLOCK_MONOTONIC);
-}
-
 /* The loop waits in the kernel, or stops. */
 static inline void nl_meter_rest(struct nl_meter *meter)
 {
@@ -31,7 +25,7 @@ static inline void nl_meter_rest(struct nl_meter *meter)
     meter->since = 0;
 }
 
-/* Another turn, without a rest before it. */
+/* Another turn goes to work, after a rest or without one. */
 static inline void nl_meter_go_on(struct nl_meter *meter)
 {
     int64_t now = nl_clock(CLOCK_MONOTONIC);

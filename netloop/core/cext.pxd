@@ -417,7 +417,6 @@ cdef extern from "nl_meter.h" nogil:
     struct nl_meter:
         nl_histogram turns
 
-    void nl_meter_begin(nl_meter *meter)
     void nl_meter_rest(nl_meter *meter)
     void nl_meter_go_on(nl_meter *meter)
     int64_t nl_lateness(double due)

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
-    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter, nl_meter_begin,
+    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter,
     nl_meter_go_on, nl_meter_rest, nl_older, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on, nl_pulse_rest,
     nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
@@ -152,7 +152,7 @@ cdef class Ring:
         if self.pulse != NULL:
             nl_pulse_begin(self.pulse, has_lock)
         if meter != NULL:
-            nl_meter_begin(meter)
+            nl_meter_go_on(meter)
         return 0
 
     cdef inline int end_work(self) noexcept nogil:

@@ -677,8 +677,10 @@ cdef class Ring:
     cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""
         if not self.files.total and not self.files_refused:
-            self.files_refused = c.nl_files_open(&self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
-            if not self.files_refused and not (self.can_install() and self.can_release()):
+            # Asked first what needs no table: one that is registered stays with the ring.
+            self.files_refused = not self.can_release() or c.nl_files_open(
+                &self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
+            if not self.files_refused and not self.can_install():
                 self.files_refused = True
                 c.nl_files_close(&self.files)
         return not self.files_refused

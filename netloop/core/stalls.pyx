@@ -181,12 +181,17 @@ cdef class StallDetector:
                 sighting.handle, sighting.waiting = glance()
         finally:
             nl_start_threads()
-        sighting.stack.reverse()
         return 0
 
     cdef int take_stack(self, list stack) except -1:
-        """Append the calls of the loop's thread, if that is at work: in a turn it is there, whatever else it may be."""
-        return nl_take_stack(self.thread_state, stack) if self.stall.pulse.since else 0
+        """Fill in the calls of the loop's thread, if that is at work: in a turn it is there, whatever else it may be.
+
+        All other threads must be stopped.
+        """
+        if self.stall.pulse.since:
+            nl_take_stack(self.thread_state, stack)
+            stack.reverse()
+        return 0
 
     def stack(self):
         """The Python stack of the loop's thread: the code and the line of each call, the outermost first.
@@ -199,7 +204,6 @@ cdef class StallDetector:
                 self.take_stack(stack)
             finally:
                 nl_start_threads()
-        stack.reverse()
         return stack
 
     def pulse(self):

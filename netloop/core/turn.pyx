@@ -215,7 +215,6 @@ cdef class LoopCore:
                 limit = 0
             ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
             if limit == 0:
-                ring.end_work()
                 ring.begin_work(True)  # there was no rest that enter() would have ended
         finally:
             self.inbox.end_wait()

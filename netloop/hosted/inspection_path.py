@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from netloop.hosted.socket_file import is_answered
+
 __all__ = ["claim", "folders", "release", "socket_name"]
 
 # The kernel's sockaddr_un has room for 108 bytes, with the zero at its end.
@@ -87,7 +89,7 @@ def _listen(path: str) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if _is_answered(path):
+            if is_answered(path):
                 raise OSError(errno.EADDRINUSE, f"somebody else answers at {path}") from None
             # Left by a process of this number that was killed.
             os.unlink(path)
@@ -106,18 +108,5 @@ def _remove_stale(folder: Path) -> None:
         # Processes of another PID namespace may share the folder; one that has just begun may not listen yet.
         with contextlib.suppress(OSError):
             is_old = time.time() - path.stat().st_mtime > _OLD_SECONDS
-            if is_old and not Path("/proc", path.stem).exists() and not _is_answered(str(path)):
+            if is_old and not Path("/proc", path.stem).exists() and not is_answered(str(path)):
                 path.unlink()
-
-
-def _is_answered(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Whoever has a full queue listens, even if it is stopped and never answers.
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            return True
-    return True

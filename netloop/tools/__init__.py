@@ -1,7 +1,8 @@
 """The commands of ``python -m netloop``: doctor, demo, serve, stacks, top, bench and stress; and how the
 package is built.
 
-``children``, ``cpu_time``, ``inspection`` and ``table`` are what the commands share.
+``arguments``, ``children``, ``cpu_time``, ``inspection`` and ``table`` are what the commands share.
 
-It uses ``hosted``, to find a process's socket; and ``netloop`` as every program does. No loop imports it.
+It uses ``hosted``, to find a process's socket, and to see whether one is in use; and ``netloop`` as every program does.
+No loop imports it.
 """

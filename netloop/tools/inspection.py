@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from netloop.hosted.inspection_path import folders, socket_name
+from netloop.tools.arguments import duration
 
 __all__ = ["ANSWER_SECONDS", "Unanswered", "add_options", "ask", "printable"]
 
 ANSWER_SECONDS: Final = 10.0
 _PEER: Final = struct.Struct("3i")
+_seconds: Final = duration(lambda value: 0 < value <= 86_400, "a positive number of seconds, at most 86400")
 
 
 class Unanswered(Exception):
@@ -159,16 +161,6 @@ def _user_name(user: int) -> str:
         return f"the user {pwd.getpwuid(user).pw_name}"
     except KeyError:
         return f"the user with the number {user}"
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds, at most 86400")
-    return value
 
 
 def _positive(text: str) -> int:

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
+from netloop.tools.arguments import duration
 from netloop.tools.inspection import Unanswered, add_options, ask, printable
 from netloop.tools.table import has_rich, show_table
 
 __all__ = ["Table", "main", "tables_of"]
 
+_seconds: Final = duration(lambda value: 0.05 <= value <= 3600, "a number of seconds from 0.05 to 3600")
 _HOME_AND_CLEAR: Final = "\033[H\033[J"
 
 
@@ -61,16 +63,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=0, metavar="N", help="end after so many looks")
     parser.add_argument("--json", action="store_true", help="print each look as a line of JSON")
     return parser.parse_args(arguments)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.05 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0.05 to 3600")
-    return value
 
 
 def _follow(options: argparse.Namespace, show: Callable[[dict[str, Any], dict[str, Any], float], None]) -> None:

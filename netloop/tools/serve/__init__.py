@@ -4,7 +4,7 @@ One process serves unless ``--workers`` asks for several. Then this process is t
 sockets and starts the workers, which are programs of their own with a loop each, and looks after them. ``process`` is
 what serving in one process takes, alone or as a worker, and ``master`` what looking after several takes.
 
-It uses ``setup``, and of ``tools`` what commands share.
+It uses ``setup``, of ``hosted`` what tells whether a UNIX socket is in use, and of ``tools`` what commands share.
 """
 
 from __future__ import annotations

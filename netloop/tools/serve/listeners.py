@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from netloop.hosted.socket_file import is_answered
 from netloop.tools.serve.options import SYSTEMD, Address
 
 __all__ = ["CannotListen", "Listeners", "open_listeners"]
@@ -197,17 +198,16 @@ def _remove_stale(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise CannotListen(f"cannot listen at {path!r}: there is a file, which is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A server whose queue is full is there all the same.
-        probe.setblocking(False)
-        refused = probe.connect_ex(path)
-    if refused == errno.ECONNREFUSED:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    elif refused in (0, errno.EAGAIN, errno.EPROTOTYPE):
+    try:
+        answered = is_answered(path)
+    except OSError as error:
+        if error.errno != errno.EPROTOTYPE:
+            raise
+        answered = True  # by datagrams, or whatever it is
+    if answered:
         raise CannotListen(f"cannot listen at {path!r}: somebody listens there")
-    else:
-        raise OSError(refused, os.strerror(refused))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from netloop.tools.arguments import duration
+
 __all__ = ["LOOPS", "SYSTEMD", "Address", "Application", "Options", "parse"]
 
 LOOPS: Final = ("netloop", "uvloop", "asyncio")
@@ -14,6 +16,10 @@ SYSTEMD: Final = "systemd"
 _MOST_WORKERS: Final = 1024
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8080
+_seconds: Final = duration(lambda value: 0 <= value <= 86_400, "a number of seconds from 0 to 86400")
+_threshold: Final = duration(
+    lambda value: value == 0 or 0.01 <= value <= 3600, "a number of seconds from 0.01 to 3600, or 0"
+)
 
 _EPILOG: Final = """
 With --workers, SIGHUP starts new workers, which import the application anew, and stops the old ones when all of the new
@@ -153,16 +159,6 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if value != 0 and not 0.01 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0.01 to 3600, or 0")
-    return value
-
-
 def _descriptor(text: str) -> int | str:
     if text == SYSTEMD:
         return text
@@ -173,13 +169,3 @@ def _descriptor(text: str) -> int | str:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to 86400")
-    return value
