@@ -93,7 +93,9 @@ cdef int put_aside(Ring ring) except -1:
     ring.set_aside()
     for index in range(ring.ring.aside_next, ring.ring.aside_end):
         kept = &ring.ring.aside[index]
-        if kept.user_data == c.NL_TOKEN_NONE or c.nl_token_slot(kept.user_data) == c.NL_CALL_SLOT:
+        if kept.user_data == c.NL_TOKEN_NONE or c.nl_token_slot(kept.user_data) == c.NL_CALL_SLOT or (
+                c.nl_token_op(kept.user_data) == c.NL_CANCEL):
+            # Nobody counts these as operations in flight.
             continue
         if kept.res == -c.ECANCELED and not kept.flags & (c.IORING_CQE_F_MORE | c.IORING_CQE_F_BUFFER):
             cqe = kept[0]
