@@ -11,7 +11,7 @@ LARGE = bytes(70_000)  # which a transport sends at once
 
 def test_stopping_when_a_watched_descriptor_has_just_become_readable_does_not_spin(loop):
     """The kernel has told of it already, so there is nothing to cancel; that answer ends no operation."""
-    with socket_pair() as (near, far), socket_pair() as (watched, peer):
+    with socket_pair() as (near, _far), socket_pair() as (watched, peer):
         transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=near.dup()))
         loop.add_reader(watched, watched.recv, 10)
         loop.run_until_complete(asyncio.sleep(0.01))
