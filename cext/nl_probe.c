@@ -35,9 +35,12 @@ static void probe_registrations(struct nl_probe *probe, struct nl_ring *ring)
     probe->fixed_files = nl_files_open(&files, ring, 4, 0) == 0;
     nl_files_close(&files);
 
-    struct nl_registered pool;
-    probe->registered_buffers = nl_registered_open(&pool, ring, 1, 4096) == 0;
-    nl_registered_close(&pool, ring);
+    static unsigned char memory[64];
+    struct nl_registered table = {0};
+    int index = nl_registered_add(&table, ring, memory, sizeof(memory));
+    probe->registered_buffers = index >= 0;
+    if (index >= 0)
+        nl_registered_remove(&table, ring, (unsigned)index);
 
     nl_ring_register_fd(ring);
     probe->registered_rings = ring->enter_flags != 0;

@@ -1,58 +1,43 @@
 #include "nl_registered.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 
-#define SIZE_LIMIT ((size_t)1 << 30) /* of one registered buffer, set by the kernel */
-
-static void release(struct nl_registered *pool)
+static int open_table(struct nl_registered *table, struct nl_ring *ring)
 {
-    if (pool->memory)
-        munmap(pool->memory, pool->memory_bytes);
-    free(pool->free);
-    memset(pool, 0, sizeof(*pool));
-}
-
-static int register_parts(struct nl_registered *pool, struct nl_ring *ring)
-{
-    struct iovec *parts = calloc(pool->total, sizeof(*parts));
-    if (!parts)
-        return -ENOMEM;
-    for (unsigned i = 0; i < pool->total; i++) {
-        parts[i].iov_base = nl_registered_address(pool, i);
-        parts[i].iov_len = pool->size;
-    }
-    int error = nl_ring_control(ring, IORING_REGISTER_BUFFERS, parts, pool->total);
-    free(parts);
+    struct io_uring_rsrc_register sparse = {.nr = NL_REGISTERED_ENTRIES, .flags = IORING_RSRC_REGISTER_SPARSE};
+    int error = nl_ring_control(ring, IORING_REGISTER_BUFFERS2, &sparse, sizeof(sparse));
+    table->open = error >= 0;
     return error < 0 ? error : 0;
 }
 
-int nl_registered_open(struct nl_registered *pool, struct nl_ring *ring, unsigned total, size_t size)
+static int set_entry(struct nl_ring *ring, unsigned index, void *memory, size_t bytes)
 {
-    memset(pool, 0, sizeof(*pool));
-    if (!total || !size || size > SIZE_LIMIT)
-        return -EINVAL;
-    pool->total = total;
-    pool->size = size;
-    pool->memory_bytes = total * size;
-    void *memory = mmap(NULL, pool->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    pool->memory = memory == MAP_FAILED ? NULL : memory;
-    pool->free = malloc(total * sizeof(*pool->free));
-    int error = pool->memory && pool->free ? register_parts(pool, ring) : -ENOMEM;
-    if (error) {
-        release(pool);
-        return error;
-    }
-    for (unsigned i = 0; i < total; i++)
-        pool->free[pool->unused++] = total - 1 - i;
-    return 0;
+    struct iovec entry = {.iov_base = memory, .iov_len = bytes};
+    struct io_uring_rsrc_update2 update = {.offset = index, .data = (uint64_t)(uintptr_t)&entry, .nr = 1};
+    int done = nl_ring_control(ring, IORING_REGISTER_BUFFERS_UPDATE, &update, sizeof(update));
+    return done < 0 ? done : 0;
 }
 
-void nl_registered_close(struct nl_registered *pool, struct nl_ring *ring)
+int nl_registered_add(struct nl_registered *table, struct nl_ring *ring, void *memory, size_t bytes)
 {
-    if (pool->total && ring->fd >= 0)
-        nl_ring_control(ring, IORING_UNREGISTER_BUFFERS, NULL, 0);
-    release(pool);
+    int error = table->open ? 0 : open_table(table, ring);
+    if (error)
+        return error;
+    if (!~table->used)
+        return -ENOSPC;
+    unsigned index = (unsigned)__builtin_ctzll(~table->used);
+    error = set_entry(ring, index, memory, bytes);
+    if (error)
+        return error;
+    table->used |= 1ULL << index;
+    return (int)index;
+}
+
+void nl_registered_remove(struct nl_registered *table, struct nl_ring *ring, unsigned index)
+{
+    /* The kernel takes an empty entry for any that was used before. */
+    if (table->used & 1ULL << index && ring->fd >= 0)
+        set_entry(ring, index, NULL, 0);
+    table->used &= ~(1ULL << index);
 }

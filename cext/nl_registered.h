@@ -1,41 +1,27 @@
 /*
- * Registered buffers: memory the kernel has pinned once, so that an operation on it maps no pages.
+ * Registered buffers: memory that the kernel has pinned once, so that an operation on it maps no pages.
  *
- * The pool is one allocation cut into equal parts; an operation names a part by its index. Pinned memory is charged to
- * RLIMIT_MEMLOCK, so the pool is opened only by those who use it.
+ * A table of the ring, of which an operation names an entry by its index and an address within. Entries come and go
+ * one by one. Pinned memory is charged to RLIMIT_MEMLOCK.
  */
 #ifndef NL_REGISTERED_H
 #define NL_REGISTERED_H
 
 #include "nl_ring.h"
 
+#define NL_REGISTERED_ENTRIES 64U
+/* The most that one entry can hold, set by the kernel. */
+#define NL_REGISTERED_LIMIT ((size_t)1 << 30)
+
 struct nl_registered {
-    unsigned char *memory;
-    size_t memory_bytes;
-    size_t size;      /* of one buffer, bytes */
-    unsigned *free;   /* a stack of free indexes */
-    unsigned unused;
-    unsigned total;
+    bool open;
+    uint64_t used; /* a bit for each entry */
 };
 
-int nl_registered_open(struct nl_registered *pool, struct nl_ring *ring, unsigned total, size_t size);
+/* Register memory: the index of its entry, or -errno; -ENOSPC if all entries are used. Opens the table if need be. */
+int nl_registered_add(struct nl_registered *table, struct nl_ring *ring, void *memory, size_t bytes);
 
-/* Unregister and free. Nothing may be in flight on the pool. */
-void nl_registered_close(struct nl_registered *pool, struct nl_ring *ring);
-
-static inline int nl_registered_take(struct nl_registered *pool)
-{
-    return pool->unused ? (int)pool->free[--pool->unused] : -1;
-}
-
-static inline void nl_registered_give(struct nl_registered *pool, unsigned index)
-{
-    pool->free[pool->unused++] = index;
-}
-
-static inline unsigned char *nl_registered_address(const struct nl_registered *pool, unsigned index)
-{
-    return pool->memory + index * pool->size;
-}
+/* Let go of an entry, on which nothing is in flight. */
+void nl_registered_remove(struct nl_registered *table, struct nl_ring *ring, unsigned index);
 
 #endif

@@ -19,6 +19,7 @@
 enum nl_op {
     NL_ACCEPT = 1,
     NL_RECV,
+    NL_RECV_LEASED, /* into the pool whose number is the lane; see core/pool.pyx */
     NL_RECVMSG, /* of datagrams, into their own buffer group */
     NL_SEND,
     NL_SINGLE, /* the only operation of its endpoint */

@@ -29,17 +29,26 @@ from netloop.setup.install import install, run
 from netloop.setup.loops import FallbackName, new_event_loop
 from netloop.setup.unavailable import Unavailable
 from netloop.stall_report import StallReport
-from netloop.statistics import Statistics
+from netloop.statistics import PoolStatistics, Statistics
 
 if TYPE_CHECKING:
     from netloop import metrics as metrics
+    from netloop.core.lease_protocol import LeaseProtocol as LeaseProtocol
+    from netloop.core.lease_protocol import LeaseTransport as LeaseTransport
+    from netloop.core.pool import BufferPool as BufferPool
+    from netloop.core.pool import Lease as Lease
     from netloop.event_loop import EventLoop as EventLoop
     from netloop.setup.policy import EventLoopPolicy as EventLoopPolicy
 
 __all__ = [
+    "BufferPool",
     "EventLoop",
     "EventLoopPolicy",
     "FallbackName",
+    "Lease",
+    "LeaseProtocol",
+    "LeaseTransport",
+    "PoolStatistics",
     "StallReport",
     "Statistics",
     "Unavailable",
@@ -52,8 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # These are found on first use: the loop and the metrics bring in the compiled modules, and the policy derives from
-    # a class that asyncio deprecates in Python 3.14. Who does not need them does not pay for them.
+    # These are found on first use: the loop, the pools and the metrics bring in the compiled modules, and the policy
+    # derives from a class that asyncio deprecates in Python 3.14. Who does not need them does not pay for them.
     if name == "EventLoop":
         from netloop.setup.loops import load_event_loop
 
@@ -64,6 +73,17 @@ def __getattr__(name: str) -> Any:
         value = EventLoopPolicy
     elif name == "metrics":
         value = importlib.import_module("netloop.metrics")
+    elif name in ("LeaseProtocol", "LeaseTransport"):
+        from netloop.core import lease_protocol
+
+        value = getattr(lease_protocol, name)
+    elif name in ("BufferPool", "Lease"):
+        from netloop.setup.loops import load_event_loop
+
+        load_event_loop()  # which says what is wrong where the compiled modules cannot be used
+        from netloop.core import pool
+
+        value = getattr(pool, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

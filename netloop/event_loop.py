@@ -12,6 +12,7 @@ import socket
 import weakref
 from typing import Any, TypeVarTuple
 
+from netloop.core.pool import BufferPool
 from netloop.core.ring import FaultPlan
 from netloop.core.turn import LoopCore
 from netloop.core.wake import hears_signals
@@ -22,13 +23,13 @@ from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
 from netloop.hosted.subprocesses import Subprocesses
-from netloop.hosted.tls import TLSProtocol
+from netloop.hosted.tls import TLSProtocol, refuse_leases
 from netloop.hosted.totals import Tally, totals
 from netloop.hosted.unix import UnixSockets
 from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
 from netloop.setup.unavailable import explain
-from netloop.statistics import Statistics
+from netloop.statistics import PoolStatistics, Statistics
 from netloop.transports.datagram import make_datagram
 from netloop.transports.listener import Listener
 from netloop.transports.pipe import make_read_pipe, make_write_pipe
@@ -154,13 +155,17 @@ class EventLoop(
             self._watch_for_stalls(stall_threshold)
         if inspect:
             self._let_inspect()
+        # The buffer pools of this loop, and the one for protocols that name none (core/pool.pyx).
+        self._pools: weakref.WeakSet[BufferPool] = weakref.WeakSet()
+        self._receive_pool: BufferPool | None = None
         _live_loops.add(self)
         self._tally = totals.open(self)
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""
         counters: dict[str, Any] = {**self._counters(), **self._stall_counters()}
-        return Statistics(**counters, watchers=self._watcher_count())
+        pools = tuple(PoolStatistics(**pool._statistics()) for pool in list(self._pools))
+        return Statistics(**counters, watchers=self._watcher_count(), pools=pools)
 
     # Running and closing ----------------------------------------------------------------------------------------
 
@@ -216,7 +221,11 @@ class EventLoop(
     ) -> asyncio.Transport:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return make_stream(self, sock, protocol, waiter, extra, server, context)
+        try:
+            return make_stream(self, sock, protocol, waiter, extra, server, context)
+        except BaseException:
+            sock.close()  # the protocol was refused
+            raise
 
     def _make_datagram_transport(
         self,
@@ -242,6 +251,11 @@ class EventLoop(
         context: contextvars.Context | None = None,
         **timeouts: Any,
     ) -> asyncio.Transport:
+        try:
+            refuse_leases(protocol)
+        except TypeError:
+            rawsock.close()
+            raise
         tls = TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport

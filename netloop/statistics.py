@@ -5,7 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Statistics"]
+__all__ = ["PoolStatistics", "Statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """A snapshot of one buffer pool."""
+
+    buffers: int
+    """Buffers that it has."""
+    size: int
+    """Bytes in each."""
+    free: int
+    """Those that are nobody's now, which ``take()`` gives."""
+    offered: int
+    """Those that the kernel has now, for data to come."""
+    leased: int
+    """Those of which leases or views are out now, leases that are being sent among them."""
+    high_water: int
+    """The most that were leased at once (high-water mark)."""
+    lost: int
+    """Those that are never used again, because the kernel had not let go of them when the loop was closed."""
+    dry: int
+    """Times a receive had to wait because all buffers were leased (count)."""
+    waiting_receives: int
+    """Connections whose receive waits for a buffer now."""
+    received: int
+    """Leases of received data (count)."""
+    received_bytes: int
+    """What they held."""
+    sent: int
+    """Leases that were sent in place (count)."""
+    sent_bytes: int
+    """What they held."""
+    not_registered: str
+    """Why the memory is not registered with the ring; empty if it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +89,8 @@ class Statistics:
     """Timers in the timer heap now; one that is cancelled leaves it at once."""
     wakeups: int
     """Times another thread or a signal woke the loop (count)."""
+    pools: tuple[PoolStatistics, ...]
+    """The loop's buffer pools, in no order."""
     stalls: int
     """Callbacks that have blocked the loop for longer than ``stall_threshold`` (count)."""
     saturated_turns: int

@@ -3,8 +3,8 @@
 Here live the declarations of the C core (``cext``), the ring with its endpoint table, buffer groups and file table
 (``ring``), which thread it belongs to (``threads``), what the kernel offers (``probe``), what is to run and when
 (``scheduler``), what ends a wait from outside (``wake``), what another thread sees of a loop that is stuck
-(``stalls``), and the turn that joins them (``turn``). A transport, a socket and a protocol are unknown here: the ring
-calls an abstract endpoint.
+(``stalls``), the turn that joins them (``turn``), and buffers that the application reads in place (``pool``). A
+transport, a socket and a protocol are unknown here: the ring calls an abstract endpoint.
 
 It uses the C core in ``cext/`` and asyncio, and no other folder of the package.
 """

@@ -135,6 +135,7 @@ cdef extern from "nl_token.h" nogil:
     enum:
         NL_ACCEPT
         NL_RECV
+        NL_RECV_LEASED
         NL_RECVMSG
         NL_SEND
         NL_SINGLE
@@ -275,6 +276,63 @@ cdef extern from "nl_buffers.h" nogil:
     void nl_buffers_note(nl_buffers *buffers, unsigned length)
     const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)
     void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)
+
+
+cdef extern from "nl_pool.h" nogil:
+    enum:
+        NL_POOL_LIMIT
+
+    const size_t NL_POOL_SIZE_LIMIT
+
+    struct nl_pool_buffer:
+        unsigned char state
+        unsigned holders
+        unsigned since
+        uint64_t owner
+
+    struct nl_pool:
+        unsigned char *memory
+        size_t size
+        unsigned count
+        nl_pool_buffer *buffers
+        unsigned unused
+        flag serving
+        unsigned offered
+        unsigned leased
+        unsigned high_water
+        unsigned lost
+        unsigned wanted
+        uint64_t dry
+        uint64_t received
+        uint64_t received_bytes
+        uint64_t sent
+        uint64_t sent_bytes
+
+    int nl_pool_open(nl_pool *pool, void *memory, unsigned count, size_t size)
+    void nl_pool_close(nl_pool *pool)
+    int nl_pool_serve(nl_pool *pool, nl_ring *ring, unsigned group)
+    void nl_pool_leave(nl_pool *pool, bint lose)
+    void nl_pool_exhausted(nl_pool *pool)
+    int nl_pool_oldest(const nl_pool *pool, unsigned now)
+    unsigned nl_pool_now()
+    unsigned char *nl_pool_address(const nl_pool *pool, unsigned id)
+    void nl_pool_top_up(nl_pool *pool)
+    void nl_pool_note(nl_pool *pool, unsigned length)
+    void nl_pool_receive(nl_pool *pool, unsigned id, uint64_t owner)
+    int nl_pool_take(nl_pool *pool, uint64_t owner)
+    void nl_pool_hold(nl_pool *pool, unsigned id)
+    bint nl_pool_drop(nl_pool *pool, unsigned id)
+    void nl_pool_send(nl_pool *pool, unsigned id)
+    void nl_pool_sent(nl_pool *pool, unsigned id)
+    void nl_pool_unregister(nl_ring *ring, unsigned group)
+
+
+cdef extern from "nl_registered.h" nogil:
+    struct nl_registered:
+        pass
+
+    int nl_registered_add(nl_registered *table, nl_ring *ring, void *memory, size_t bytes)
+    void nl_registered_remove(nl_registered *table, nl_ring *ring, unsigned index)
 
 
 cdef extern from "nl_datagram.h" nogil:

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from netloop.core.cext cimport (
     NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter,
     nl_meter_go_on, nl_meter_rest, nl_older, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on, nl_pulse_rest,
-    nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
+    nl_registered, nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 from netloop.core.free_threading cimport (
@@ -43,6 +43,7 @@ cdef class Endpoint:
     cdef int on_farewell(self) except -1
     cdef int on_park(self) except -1
     cdef int on_parked(self, io_uring_cqe *cqe) except -1
+    cdef int on_ring_replaced(self) except -1
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_ring_closed(self) except -1
     cdef int before_fork(self) except -1
@@ -105,6 +106,9 @@ cdef class Ring:
     cdef BufferGroup streams
     cdef BufferGroup datagrams
     cdef nl_files files
+    # Memory that is pinned for operations that name it by an index; and the groups of pools, by their number.
+    cdef nl_registered registered
+    cdef list pools
     cdef list endpoints
     cdef dict resting
     cdef list dirty
@@ -195,6 +199,9 @@ cdef class Ring:
     cdef unsigned dispatch_ending_from(self, unsigned index) except? 0
     cdef int dispatch_one(self, const io_uring_cqe *cqe) except -1
     cdef BufferGroup group_of(self, unsigned op)
+    cdef int drop_buffer(self, unsigned op, unsigned flags) except -1
+    cdef int register_memory(self, void *memory, size_t length) noexcept
+    cdef int forget_memory(self, unsigned index) noexcept
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
     cdef bint can_release(self) noexcept

@@ -17,6 +17,7 @@ cimport cython
 from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, ENOMEM
 from libc.stdlib cimport calloc
 from libc.stdlib cimport free as free_memory
+from libc.string cimport memset
 from posix.time cimport timespec, nanosleep
 from posix.unistd cimport close as close_descriptor
 
@@ -165,6 +166,10 @@ cdef class Endpoint:
         """A completion is kept until the loop runs again: change it if it names what only this thread's ring has."""
         return 0
 
+    cdef int on_ring_replaced(self) except -1:
+        """The loop runs in another thread from now on, with a new ring: register with that what this endpoint had."""
+        return 0
+
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         """An operation has completed after the loop was closed: release what the completion carries."""
         return 0
@@ -261,6 +266,7 @@ cdef class Ring:
         self.endpoints = []
         self.resting = {}
         self.late_calls = {}
+        self.pools = []
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
@@ -361,6 +367,7 @@ cdef class Ring:
         old, self.ring = self.ring, fresh
         c.nl_ring_close(&old)
         c.nl_files_close(&self.files)
+        memset(&self.registered, 0, sizeof(self.registered))
         self.files_refused = False
         self.enabled = False
         return 0
@@ -563,7 +570,7 @@ cdef class Ring:
             endpoint.in_flight -= 1
             self.in_flight -= 1
         if self.closing:
-            self.group_of(op).drop(cqe.flags)
+            self.drop_buffer(op, cqe.flags)
             return endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
         return endpoint.on_completion(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)
 
@@ -613,7 +620,7 @@ cdef class Ring:
         self.stale += 1
         if not flags & c.IORING_CQE_F_MORE:
             self.in_flight -= 1
-        return self.group_of(op).drop(flags)
+        return self.drop_buffer(op, flags)
 
     # Operations that are answered at once -----------------------------------------------------------------------
 
@@ -669,10 +676,25 @@ cdef class Ring:
         return 0
 
     cdef BufferGroup group_of(self, unsigned op):
-        """The group from which the kernel takes the buffers of an operation."""
+        """The group from which the kernel takes the buffers of an operation; None if that is a pool's."""
+        if op == c.NL_RECV_LEASED:
+            return None
         if op == c.NL_RECVMSG or op == c.NL_READ_MESSAGE:
             return self.datagrams
         return self.streams
+
+    cdef int drop_buffer(self, unsigned op, unsigned flags) except -1:
+        """Nobody will read the buffer that a completion may carry. Those of a pool the endpoint itself gives back."""
+        cdef BufferGroup group = self.group_of(op)
+        return 0 if group is None else group.drop(flags)
+
+    cdef int register_memory(self, void *memory, size_t length) noexcept:
+        """Pin memory for operations that name it by the index that is returned; or -errno."""
+        return c.nl_registered_add(&self.registered, &self.ring, memory, length)
+
+    cdef int forget_memory(self, unsigned index) noexcept:
+        c.nl_registered_remove(&self.registered, &self.ring, index)
+        return 0
 
     cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""

@@ -121,6 +121,8 @@ cdef int change_thread(Ring ring, Endpoint wake) except -1:
     wake.in_flight = 0
     move_buffers(ring, ring.streams)
     move_buffers(ring, ring.datagrams)
+    for endpoint in ring.all_endpoints():
+        (<Endpoint>endpoint).on_ring_replaced()
     return 0
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar, cast
 
 from netloop.hosted.loop_mixin import LoopMixin
+from netloop.hosted.tls import refuse_leases
 
 __all__ = ["Connections"]
 
@@ -143,7 +144,11 @@ class Connections(LoopMixin):
     async def start_tls(
         self, transport: Any, protocol: asyncio.BaseProtocol, sslcontext: ssl.SSLContext, **options: Any
     ) -> Any:
-        """Begin TLS on a connection; see asyncio.loop.start_tls. If it fails, the connection ends."""
+        """Begin TLS on a connection; see asyncio.loop.start_tls. If it fails, the connection ends.
+
+        Raises TypeError for a LeaseProtocol, before anything is done.
+        """
+        refuse_leases(protocol)
         try:
             return await super().start_tls(transport, protocol, sslcontext, **options)
         except BaseException:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from asyncio import sslproto
 from typing import Any
 
+from netloop.core.lease_protocol import TLS_TEXT, LeaseProtocol
 from netloop.transports.tls import SSLTransport, TLSRecords
 
-__all__ = ["TLSProtocol"]
+__all__ = ["TLSProtocol", "refuse_leases"]
+
+
+def refuse_leases(protocol: Any) -> None:
+    """Raises TypeError for a protocol that TLS cannot serve."""
+    if isinstance(protocol, LeaseProtocol):
+        raise TypeError(TLS_TEXT)
 
 
 class TLSProtocol(TLSRecords, sslproto.SSLProtocol):
@@ -23,6 +30,10 @@ class TLSProtocol(TLSRecords, sslproto.SSLProtocol):
 
     # The size of a buffer that asyncio makes with each connection, bytes. It is made when it is needed.
     max_size = 0
+
+    def _set_app_protocol(self, app_protocol: Any) -> None:
+        refuse_leases(app_protocol)
+        super()._set_app_protocol(app_protocol)
 
     def _get_app_transport(self) -> Any:
         if not self._app_transport_created:

@@ -1,7 +1,8 @@
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_Check, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_INCREF
 
 from netloop.core.cext cimport iovec, msghdr
+from netloop.core.pool cimport Lease
 from netloop.core.turn cimport LoopCore
 
 
@@ -24,7 +25,10 @@ cdef class PieceQueue:
     cdef Py_ssize_t offset
     cdef Py_ssize_t capacity
     cdef msghdr *message
+    # Are some of the pieces leases?
+    cdef bint has_leases
 
+    cdef int finish(self, Py_ssize_t count, bint sent) except -1
     cdef int reserve(self, Py_ssize_t count) except -1
     cdef Py_ssize_t gather(self, NextSend *send) except -1
     cdef Py_ssize_t next_piece(self, NextSend *send) except -1
@@ -32,6 +36,7 @@ cdef class PieceQueue:
 
 
 cdef int outbox_add_another(Outbox *box, bytes piece) except -1
+cdef int outbox_add_lease(Outbox *box, Lease lease) except -1
 cdef Py_ssize_t outbox_gather(Outbox *box, NextSend *send) except -1
 cdef Py_ssize_t outbox_next_piece(Outbox *box, NextSend *send) except -1
 cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1
@@ -46,6 +51,10 @@ cdef inline int outbox_add(Outbox *box, bytes piece) except -1:
         box.waiting = <PyObject *>piece
         box.size = PyBytes_GET_SIZE(piece)
     return 0
+
+
+cdef inline bint outbox_has_leases(Outbox *box) noexcept:
+    return box.waiting != NULL and not PyBytes_Check(<object>box.waiting) and (<PieceQueue>box.waiting).has_leases
 
 
 cdef class FileSend:

@@ -8,6 +8,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from netloop.core cimport cext as c
+from netloop.core.pool cimport Lease
 
 cdef enum:
     # The kernel takes at most 1024 pieces in one message (UIO_MAXIOV).
@@ -22,7 +23,7 @@ cdef enum:
     TRIM = 256
 
 
-# The outbox of a stream: a queue of bytes objects, sent in place.
+# The outbox of a stream: a queue of bytes objects and leases, sent in place.
 #
 # outbox_gather() describes the next send; outbox_advance() tells how much of it the kernel took. Between the two, the
 # pieces described must not move or go away, whatever is added meanwhile: they are objects of their own, and those in a
@@ -31,21 +32,47 @@ cdef enum:
 # Most connections send one piece at a time, and most have nothing to send. So an outbox is two fields of its transport;
 # a queue is made for the second piece and goes when all is sent.
 
+cdef inline Py_ssize_t length_of(object piece) noexcept:
+    return PyBytes_GET_SIZE(piece) if PyBytes_Check(piece) else (<Lease>piece).length
+
+
+cdef inline char *data_of(object piece) noexcept:
+    return PyBytes_AS_STRING(piece) if PyBytes_Check(piece) else <char *>(<Lease>piece).data
+
+
+cdef PieceQueue queue_of(Outbox *box):
+    """The outbox as a queue, which it becomes if it is none."""
+    cdef PieceQueue queue
+    if box.waiting != NULL and not PyBytes_Check(<object>box.waiting):
+        return <PieceQueue>box.waiting
+    queue = PieceQueue.__new__(PieceQueue)
+    queue.pieces = []
+    if box.waiting != NULL:
+        queue.pieces.append(<object>box.waiting)
+        queue.offset = PyBytes_GET_SIZE(<object>box.waiting) - box.size
+        Py_DECREF(<object>box.waiting)
+    Py_INCREF(queue)
+    box.waiting = <PyObject *>queue
+    return queue
+
+
 cdef int outbox_add_another(Outbox *box, bytes piece) except -1:
     """Add a piece where others wait."""
-    cdef PieceQueue queue
     if not PyBytes_GET_SIZE(piece):
         return 0
-    if PyBytes_Check(<object>box.waiting):
-        queue = PieceQueue.__new__(PieceQueue)
-        queue.pieces = [<object>box.waiting, piece]
-        queue.offset = PyBytes_GET_SIZE(<object>box.waiting) - box.size
-        Py_INCREF(queue)
-        Py_DECREF(<object>box.waiting)
-        box.waiting = <PyObject *>queue
-    else:
-        (<PieceQueue>box.waiting).pieces.append(piece)
+    queue_of(box).pieces.append(piece)
     box.size += PyBytes_GET_SIZE(piece)
+    return 0
+
+
+cdef int outbox_add_lease(Outbox *box, Lease lease) except -1:
+    """Take a lease over that can be sent, and is not empty."""
+    cdef PieceQueue queue
+    lease.hand_over()
+    queue = queue_of(box)
+    queue.has_leases = True
+    queue.pieces.append(lease)
+    box.size += lease.length
     return 0
 
 
@@ -75,6 +102,8 @@ cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1:
     """The kernel has taken `sent` bytes from the front."""
     box.size -= sent
     if not box.size:
+        if outbox_has_leases(box):
+            (<PieceQueue>box.waiting).finish(len((<PieceQueue>box.waiting).pieces), True)
         outbox_clear(box)
     elif not PyBytes_Check(<object>box.waiting):
         (<PieceQueue>box.waiting).advance(sent)
@@ -93,23 +122,37 @@ cdef int outbox_clear(Outbox *box) noexcept:
 @cython.no_gc
 @cython.freelist(8)
 cdef class PieceQueue:
-    """Several bytes objects of an outbox."""
+    """Several bytes objects of an outbox, or leases."""
 
     def __dealloc__(self):
+        if self.has_leases:
+            self.finish(len(self.pieces), False)
         free(self.message)
+
+    cdef int finish(self, Py_ssize_t count, bint sent) except -1:
+        """Drop the first `count` pieces of the list, which were sent or will not be."""
+        while self.first < count:
+            piece = self.pieces[self.first]
+            self.pieces[self.first] = None
+            self.first += 1
+            if not PyBytes_Check(piece):
+                (<Lease>piece).finish(sent)
+        return 0
 
     cdef Py_ssize_t gather(self, NextSend *send) except -1:
         cdef Py_ssize_t count = 0, total = 0, start = self.offset, length
         cdef Py_ssize_t waiting = min(len(self.pieces) - self.first, <Py_ssize_t>VECTORS_LIMIT)
         cdef c.iovec *vectors
-        cdef bytes piece
+        cdef object piece
+        if not waiting:
+            return 0
         if waiting > self.capacity:
             self.reserve(waiting)
         vectors = self.message.msg_iov
         while count < waiting and total < SEND_LIMIT:
-            piece = <bytes>self.pieces[self.first + count]
-            length = min(PyBytes_GET_SIZE(piece) - start, SEND_LIMIT - total)
-            vectors[count].iov_base = PyBytes_AS_STRING(piece) + start
+            piece = self.pieces[self.first + count]
+            length = min(length_of(piece) - start, SEND_LIMIT - total)
+            vectors[count].iov_base = data_of(piece) + start
             vectors[count].iov_len = length
             total += length
             start = 0
@@ -122,9 +165,9 @@ cdef class PieceQueue:
         return total
 
     cdef Py_ssize_t next_piece(self, NextSend *send) except -1:
-        cdef bytes piece = <bytes>self.pieces[self.first]
-        send.data = PyBytes_AS_STRING(piece) + self.offset
-        return min(PyBytes_GET_SIZE(piece) - self.offset, <Py_ssize_t>WRITE_LIMIT)
+        cdef object piece = self.pieces[self.first]
+        send.data = data_of(piece) + self.offset
+        return min(length_of(piece) - self.offset, <Py_ssize_t>WRITE_LIMIT)
 
     cdef int reserve(self, Py_ssize_t count) except -1:
         """Have room to describe so many pieces. Nothing may be in flight."""
@@ -144,14 +187,17 @@ cdef class PieceQueue:
         """Drop what the kernel has taken; something is left."""
         cdef Py_ssize_t rest
         while sent:
-            rest = PyBytes_GET_SIZE(<bytes>self.pieces[self.first]) - self.offset
+            rest = length_of(self.pieces[self.first]) - self.offset
             if sent < rest:
                 self.offset += sent
                 break
             sent -= rest
             self.offset = 0
-            self.pieces[self.first] = None
-            self.first += 1
+            if self.has_leases:
+                self.finish(self.first + 1, True)
+            else:
+                self.pieces[self.first] = None
+                self.first += 1
         if self.first >= TRIM:
             del self.pieces[:self.first]
             self.first = 0

@@ -26,6 +26,7 @@ from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP,
 from posix.unistd cimport write as write_descriptor
 
 from netloop.core cimport cext as c
+from netloop.core.lease_protocol import LeaseProtocol
 from netloop.core.cext cimport NL_CANCELLING, NL_DRAINING, NL_OPEN
 from netloop.core.ring cimport BufferGroup
 from netloop.core.turn cimport LoopCore
@@ -85,6 +86,12 @@ cdef class ReadPipeTransport(ReadingTransport):
     def __repr__(self):
         return (f"<ReadPipeTransport {self.state_name()} fd={self.fd} "
                 f"read={'armed' if self.read_op else 'idle'}>")
+
+    def set_protocol(self, protocol):
+        """Change the protocol; see asyncio.BaseTransport.set_protocol."""
+        if isinstance(protocol, LeaseProtocol):
+            raise TypeError("a pipe is not read into the buffers of a pool; use an asyncio.Protocol")
+        ReadingTransport.set_protocol(self, protocol)
 
     def _start(self):
         self.started = True

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t
 cimport cython
 
 from netloop.core.cext cimport flag, nl_file
+from netloop.core.pool cimport Lease, LeaseReceiver
 from netloop.core.turn cimport LoopCore
 from netloop.transports.base cimport SocketTransport
 from netloop.transports.outbox cimport FileSend, Outbox
@@ -25,8 +26,10 @@ cdef class StreamTransport(SocketTransport):
     # Does it receive by itself, without the group? How many receives in a row have spoken for the other way?
     cdef flag alone
     cdef unsigned char in_a_row
-    # The memory of a receive that the kernel did not take at once: bytes or a ProtocolBuffer.
+    # The memory of a receive that the kernel did not take at once: bytes, a ProtocolBuffer or a Lease.
     cdef object held
+    # The pool received into, if the protocol is or was a LeaseProtocol.
+    cdef LeaseReceiver leases
 
     # Sending.
     cdef Outbox outbox
@@ -37,6 +40,7 @@ cdef class StreamTransport(SocketTransport):
     cdef flag shutting_down
 
     cdef int flush_receive(self) except -1
+    cdef bint receives_elsewhere(self) noexcept
     cdef int flush_send(self) except -1
 
     cdef int on_received(self, int res, unsigned flags) except -1
@@ -44,6 +48,12 @@ cdef class StreamTransport(SocketTransport):
     cdef int feed_once(self, const unsigned char *data, Py_ssize_t length, Py_ssize_t *used) except -1
     cdef int put_back(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef int on_no_data(self, int res) except -1
+
+    cdef int choose_pool(self, object protocol, bint wanted) except -1
+    cdef int on_leased(self, int res, unsigned flags) except -1
+    cdef int receive_lease(self) except -1
+    cdef int deliver_lease(self, Lease lease) except -1
+    cdef int drop_backlog(self) except -1
 
     cdef int note_large(self, int length) except -1
     cdef int on_readable(self, int res) except -1
@@ -54,6 +64,7 @@ cdef class StreamTransport(SocketTransport):
     cdef int on_held_filled(self, int res) except -1
 
     cpdef write(self, data)
+    cdef int add_pieces(self, list pieces) except -1
     cdef int check_writable(self, str method) except -1
     cdef bint too_late(self) noexcept
     cdef int added(self) except -1

@@ -10,6 +10,8 @@ what arrived is copied out of them. A connection that keeps filling such buffers
 and receives it straight into a new bytes object or the protocol's own buffer: that saves the copy and the cache, in
 which a round of large buffers does not stay. An echo of 128 KiB messages over 100 connections cost 1.25 times uvloop's
 CPU the first way, 0.95 times the second; at 16 KiB and less the first is the cheaper.
+
+A LeaseProtocol is handed the buffers themselves, of the pool that it names, in both ways.
 """
 
 import asyncio
@@ -26,8 +28,12 @@ from libc.string cimport memcpy
 
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
+from netloop.core.lease_protocol import LeaseProtocol as LeaseProtocol_, LeaseTransport
+from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver, default_pool, private_lease
 from netloop.transports.base cimport ByteTaker, names_of, os_error
-from netloop.transports.outbox cimport NextSend, outbox_add, outbox_advance, outbox_clear, outbox_gather
+from netloop.transports.outbox cimport (
+    NextSend, outbox_add, outbox_add_lease, outbox_advance, outbox_clear, outbox_gather, outbox_has_leases,
+)
 
 
 cdef extern from "Python.h":
@@ -63,12 +69,13 @@ cdef enum:
     SEND_NOW = 64 * 1024
 
 cdef object BufferedProtocol = asyncio.BufferedProtocol
+cdef object LeaseProtocol = LeaseProtocol_
 cdef bint server_counts_transports = sys.version_info >= (3, 13)
 # Before Python 3.12 asyncio's writelines() was a write() of everything joined, and said so.
 cdef str writelines = "writelines" if sys.version_info >= (3, 12) else "write"
 
 
-class StreamInterface(transports._FlowControlMixin, asyncio.Transport):
+class StreamInterface(transports._FlowControlMixin, LeaseTransport):
     """What isinstance() takes a StreamTransport for.
 
     A compiled class cannot inherit from asyncio.Transport (their layouts conflict), so it answers with this class when
@@ -111,6 +118,9 @@ cdef class StreamTransport(SocketTransport):
 
     def set_protocol(self, protocol):
         """Change the protocol; see asyncio.BaseTransport.set_protocol."""
+        cdef bint leased = isinstance(protocol, LeaseProtocol)
+        if leased or self.leases is not None:
+            self.choose_pool(protocol, leased)
         SocketTransport.set_protocol(self, protocol)
         self.buffered = isinstance(protocol, BufferedProtocol)
         self.takes_bytes = isinstance(protocol, ByteTaker)
@@ -125,6 +135,8 @@ cdef class StreamTransport(SocketTransport):
     cdef int close_file(self) except -1:
         cdef bint loop_goes_on = self.attached
         cdef object server = self.server
+        if self.leases is not None:
+            self.drop_backlog()
         self.backlog = self.server = None
         try:
             SocketTransport.close_file(self)
@@ -161,6 +173,8 @@ cdef class StreamTransport(SocketTransport):
             self.on_sent(res)
             if self.protocol_paused or self.state != NL_OPEN:
                 self.after_sent()
+        elif op == c.NL_RECV_LEASED:
+            self.on_leased(res, flags)
         elif op == c.NL_POLL:
             self.on_readable(res)
         elif op == c.NL_READ:
@@ -185,14 +199,22 @@ cdef class StreamTransport(SocketTransport):
                 self.receive_op = c.NL_POLL
                 c.nl_prep_poll(self.sqe(), self.file, POLLIN | POLLRDHUP, self.token(c.NL_POLL, 0))
                 return 0
+            if self.leases is not None and self.leases.pool is not None:
+                self.receive_op = c.NL_RECV_LEASED if self.leases.arm(self, self.file) else 0
+                return 0
             self.ring.streams.open(self.ring)
             self.receive_op = c.NL_RECV
             c.nl_prep_recv_multishot(self.sqe(), self.file, self.ring.streams.buffers.group, self.token(c.NL_RECV, 0))
-        elif self.receive_op and not self.receive_cancelled and (
-                not wanted or self.alone and self.receive_op == c.NL_RECV):
-            self.write_cancel(self.receive_op, 0)
+        elif self.receive_op and not self.receive_cancelled and (not wanted or self.receives_elsewhere()):
+            self.write_cancel(self.receive_op, self.leases.lane if self.receive_op == c.NL_RECV_LEASED else 0)
             self.receive_cancelled = True
         return 0
+
+    cdef bint receives_elsewhere(self) noexcept:
+        """Does the receive in flight take other buffers than are wanted now?"""
+        if self.receive_op == c.NL_RECV:
+            return self.alone or self.leases is not None and self.leases.pool is not None
+        return self.receive_op == c.NL_RECV_LEASED and (self.alone or self.leases.pool is not self.leases.armed)
 
     cdef int on_received(self, int res, unsigned flags) except -1:
         """The multishot receive has brought a chunk in a buffer of the group, or its own end."""
@@ -225,6 +247,11 @@ cdef class StreamTransport(SocketTransport):
         return self.hold_back(copy) if self.paused or self.backlog else self.deliver(copy)
 
     cdef int deliver(self, object data) except -1:
+        if self.leases is not None:
+            if self.leases.pool is not None:
+                return self.deliver_lease(<Lease>data if type(data) is Lease else private_lease(<bytes>data))
+            if type(data) is Lease:
+                data = taken_bytes(<Lease>data)
         if self.buffered:
             return self.feed(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         PyContext_Enter(self.context)
@@ -328,6 +355,92 @@ cdef class StreamTransport(SocketTransport):
             PyContext_Exit(self.context)
         return 0
 
+    # Receiving into the buffers of a pool -----------------------------------------------------------------------
+
+    cdef int choose_pool(self, object protocol, bint wanted) except -1:
+        """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
+        cdef object pool = protocol.receive_pool() if wanted else None
+        if wanted:
+            if pool is None:
+                pool = default_pool(self.loop)
+            elif type(pool) is not BufferPool:
+                raise TypeError(f"receive_pool() must return a BufferPool or None, not {type(pool).__name__}")
+            (<BufferPool>pool).join(self.loop)
+        if self.leases is None:
+            self.leases = LeaseReceiver()
+        self.leases.pool = <BufferPool>pool
+        # One that waits for a buffer of the former pool need not any more.
+        self.leases.starved = False
+        return self.mark_dirty() if self.attached else 0
+
+    cdef int on_leased(self, int res, unsigned flags) except -1:
+        """The multishot receive has brought a chunk in a buffer of a pool, or its own end."""
+        cdef BufferPool pool = self.leases.armed
+        cdef Lease lease = self.leases.received(res, flags, self.token(c.NL_RECV_LEASED, 0))
+        if not flags & c.IORING_CQE_F_MORE:
+            self.receive_op = self.receive_cancelled = 0
+            self.leases.armed = None
+        if res <= 0:
+            if lease is not None:
+                lease.release()
+            if self.receive_op:
+                return 0
+            if res != -ENOBUFS:
+                return self.on_no_data(res)
+            return self.leases.starve(self) if pool is self.leases.pool else self.mark_dirty()
+        if not self.receive_op:
+            # Marked before the protocol is called, because an exit from there must not leave it disarmed.
+            self.mark_dirty()
+        if res >= LARGE or self.in_a_row:
+            self.note_large(res)
+        if self.state >= NL_DRAINING:
+            if lease is not None:
+                lease.release()
+            return 0
+        return self.hold_back(lease) if self.paused or self.backlog else self.deliver(lease)
+
+    cdef int receive_lease(self) except -1:
+        """Receive into an empty buffer of the pool."""
+        cdef BufferPool pool = self.leases.pool
+        cdef Lease lease = pool.try_take(min(<Py_ssize_t>pool.buffers.size, <Py_ssize_t>MOST))
+        cdef int32_t length
+        if lease is None:
+            # The kernel may have some left, and if it does not, this connection waits for one as all others do.
+            self.alone = False
+            self.in_a_row = 0
+            return 0
+        length = self.receive_now(lease.data, lease.length)
+        if length == -EINPROGRESS:
+            self.held = lease
+            return 0
+        if length <= 0:
+            lease.release()
+            return self.on_no_data(length)
+        return self.take_own(received_lease(lease, length))
+
+    cdef int deliver_lease(self, Lease lease) except -1:
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.lease_received(lease)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.fail(exc, "Fatal error: protocol.lease_received() call failed.")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int drop_backlog(self) except -1:
+        """Nobody will be given what was held back, or kept when the loop stopped: its buffers go back."""
+        self.leases.drop_parked()
+        for each in self.backlog or ():
+            if type(each) is Lease:
+                (<Lease>each).release()
+        return 0
+
+    cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
+        return self.leases.park(cqe) if c.nl_token_op(cqe.user_data) == c.NL_RECV_LEASED else 0
+
     # Receiving straight to where it stays -----------------------------------------------------------------------
 
     cdef int note_large(self, int length) except -1:
@@ -352,6 +465,8 @@ cdef class StreamTransport(SocketTransport):
             return 0
         if res < 0:
             return self.fail(os_error(res), "Fatal read error on socket transport")
+        if self.leases is not None and self.leases.pool is not None:
+            return self.receive_lease()
         return self.receive_into_protocol() if self.buffered and not self.backlog else self.receive_bytes()
 
     cdef int32_t receive_now(self, void *memory, size_t length) except? -1:
@@ -385,7 +500,7 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int take_own(self, object data) except -1:
         """Hand over what was received into an object of its own."""
-        self.note_large(<int>PyBytes_GET_SIZE(data))
+        self.note_large(<int>len(data))
         return self.hold_back(data) if self.paused or self.backlog else self.deliver(data)
 
     cdef int receive_into_protocol(self) except -1:
@@ -423,6 +538,11 @@ cdef class StreamTransport(SocketTransport):
         self.held = None
         self.receive_op = self.receive_cancelled = 0
         self.mark_dirty()
+        if type(held) is Lease:
+            if res <= 0 or self.state >= NL_DRAINING:
+                (<Lease>held).release()
+            else:
+                return self.take_own(received_lease(<Lease>held, res))
         if res <= 0:
             return self.on_no_data(res)
         if self.state >= NL_DRAINING:
@@ -436,8 +556,24 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_READ:
+            if type(self.held) is Lease:
+                (<Lease>self.held).release()
             self.held = None
+        elif op == c.NL_RECV_LEASED:
+            lease = self.leases.received(res, flags, 0)
+            if lease is not None:
+                (<Lease>lease).release()
         return 0
+
+    cdef int on_ring_closed(self) except -1:
+        # What is not with the kernel goes back at once, though who holds this transport may keep it for long.
+        if not self.in_flight:
+            if self.leases is not None:
+                self.drop_backlog()
+            if outbox_has_leases(&self.outbox):
+                self.sending = False
+                self.discard()
+        return SocketTransport.on_ring_closed(self)
 
     # Sending ----------------------------------------------------------------------------------------------------
 
@@ -448,7 +584,8 @@ cdef class StreamTransport(SocketTransport):
         """
         if type(data) is not bytes:
             if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+                hint = "; write_lease() sends it" if type(data) is Lease else ""
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}{hint}")
             data = bytes(data)
         self.check_thread()
         self.check_writable("write")
@@ -477,18 +614,39 @@ cdef class StreamTransport(SocketTransport):
         return 0
 
     def writelines(self, list_of_data):
-        """Send several pieces, gathered into one send; see asyncio.WriteTransport.writelines."""
-        pieces = [piece if type(piece) is bytes else bytes(memoryview(piece)) for piece in list_of_data]
+        """Send several pieces, gathered into one send; see LeaseTransport.writelines."""
+        pieces = [piece if type(piece) is bytes or type(piece) is Lease else bytes(memoryview(piece))
+                  for piece in list_of_data]
         self.check_thread()
         self.check_writable(writelines)
-        if self.too_late():
-            self.ignore_write()
-            return
+        check_leases(self.loop, pieces)
         # All of them before the protocol hears of a full buffer: what it then writes comes after them.
+        self.add_pieces(pieces)
+
+    def write_lease(self, Lease lease not None):
+        """Send the bytes of a lease from where they lie; see LeaseTransport.write_lease."""
+        self.check_thread()
+        self.check_writable("write_lease")
+        lease.check_sendable(self.loop)
+        self.add_pieces([lease])
+
+    cdef int add_pieces(self, list pieces) except -1:
+        """Put bytes and leases into the outbox."""
+        cdef bint too_late = self.too_late()
         for piece in pieces:
-            outbox_add(&self.outbox, <bytes>piece)
+            if type(piece) is bytes:
+                if not too_late:
+                    outbox_add(&self.outbox, <bytes>piece)
+            elif too_late or not (<Lease>piece).length:
+                (<Lease>piece).release()
+            elif self.outbox.size and (<Lease>piece).is_small():
+                outbox_add(&self.outbox, taken_bytes(<Lease>piece))
+            else:
+                outbox_add_lease(&self.outbox, <Lease>piece)
+        if too_late:
+            return self.ignore_write()
         self.mark_dirty()
-        self.added()
+        return self.added()
 
     cdef int check_writable(self, str method) except -1:
         if self.write_ended:
@@ -627,6 +785,34 @@ cdef class StreamTransport(SocketTransport):
         if self.state < NL_CANCELLING and self.outbox.size <= limit:
             return None
         return self.file_send.wait(self.loop, limit)
+
+
+cdef Lease received_lease(Lease lease, Py_ssize_t length):
+    """The same with so many bytes that were received into it."""
+    lease.cut(length)
+    lease.pool.note_received(length)
+    return lease
+
+
+cdef bytes taken_bytes(Lease lease):
+    """What a lease holds, for a protocol that wants no lease."""
+    cdef bytes data = bytes(lease)
+    lease.release()
+    return data
+
+
+cdef int check_leases(LoopCore loop, list pieces) except -1:
+    """Can all leases among these be taken over?"""
+    cdef set seen = None
+    for piece in pieces:
+        if type(piece) is not Lease:
+            continue
+        (<Lease>piece).check_sendable(loop)
+        seen = set() if seen is None else seen
+        if id(piece) in seen:
+            raise ValueError("a lease can be sent only once, and stands here twice")
+        seen.add(id(piece))
+    return 0
 
 
 cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, object protocol, object context,

@@ -1,8 +1,9 @@
 from asyncio import sslproto
-from typing import Any
+from typing import Any, NoReturn
 
 from typing_extensions import disjoint_base
 
+from netloop.core.lease_protocol import TLS_TEXT as TLS_TEXT
 from netloop.transports.base import ByteTaker
 
 @disjoint_base
@@ -33,4 +34,5 @@ class TLSRecords(ByteTaker):
     def _set_read_buffer_limits(self, high: float | None = None, low: float | None = None) -> None: ...
     def _set_write_buffer_limits(self, high: float | None = None, low: float | None = None) -> None: ...
 
-class SSLTransport(sslproto._SSLProtocolTransport): ...
+class SSLTransport(sslproto._SSLProtocolTransport):
+    def write_lease(self, lease: object) -> NoReturn: ...

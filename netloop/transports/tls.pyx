@@ -12,6 +12,8 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 
+from netloop.core.lease_protocol import TLS_TEXT
+from netloop.core.pool cimport Lease
 from netloop.transports.base cimport ByteTaker
 from netloop.transports.stream cimport StreamTransport
 
@@ -228,6 +230,8 @@ cdef class TLSRecords(ByteTaker):
     cdef int write_all(self, list pieces) except -1:
         cdef Py_ssize_t length = 0
         for piece in pieces:
+            if type(piece) is Lease:
+                raise TypeError(TLS_TEXT)
             length += len(piece)
         if not length:
             return 0
@@ -301,3 +305,7 @@ class SSLTransport(sslproto._SSLProtocolTransport):
             super().writelines(list_of_data)
             return
         (<TLSRecords>protocol).write_all(list(list_of_data))
+
+    def write_lease(self, lease):
+        """Raises TypeError: there is nothing that could be sent from where it lies."""
+        raise TypeError(TLS_TEXT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import random
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -196,3 +198,91 @@ def test_stall_report(start: Callable[..., Program]) -> None:
     child.wait_for(f"The event loop is {kinds}: answer_request in the task 'a slow request'")
     child.wait_for(f"a slow request, in answer_request, {kinds} the loop for")
     assert "stall_report.py:" in child.output.partition("the line: ")[2]
+
+
+class Upstream:
+    """An echo server for the relay, on TCP or a UNIX socket, that notes what comes."""
+
+    def __init__(self) -> None:
+        self.received = hashlib.sha256()
+        self.count = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 18):
+                self.received.update(data)
+                self.count += len(data)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+async def through(port: int, data: bytes, slow: bool = False) -> bytes:
+    """What comes back of what is sent on one connection; a slow one reads little at a time, and rests in between."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        writer.write(data)
+        await writer.drain()
+        writer.write_eof()
+
+    sending = asyncio.ensure_future(send())
+    back = bytearray()
+    while piece := await reader.read(20_000 if slow else 1 << 18):
+        back += piece
+        if slow:
+            await asyncio.sleep(0.001)
+    await sending
+    writer.close()
+    await writer.wait_closed()
+    return bytes(back)
+
+
+async def leave(port: int) -> None:
+    """Connections that send, read nothing, and end by a reset."""
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(bytes(300_000))
+        await asyncio.sleep(0.002)
+        writer.transport.abort()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_relay(start: Callable[..., Program], tmp_path: Path, unix: bool) -> None:
+    """Every byte comes back in order, by connections fast and slow, while others die; the pool is small."""
+
+    async def main() -> None:
+        upstream = Upstream()
+        if unix:
+            path = str(tmp_path / "upstream")
+            server = await asyncio.start_unix_server(upstream.serve, path)
+            target = f"unix:{path}"
+        else:
+            server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+            target = "{}:{}".format(*server.sockets[0].getsockname())
+        options = ("--buffers", "24", "--size", "16384")
+        child = start(str(EXAMPLES / "relay.py"), "127.0.0.1:0", target, *options)
+        port = int((await asyncio.to_thread(child.wait_for, r"listening on \('127\.0\.0\.1', (\d+)\)"))[1])
+        data = random.Random(1).randbytes(8 << 20)
+        ways = [through(port, data), through(port, data[: 1 << 20], slow=True), through(port, data[: 2 << 20])]
+        leaving = asyncio.ensure_future(leave(port))
+        back = await asyncio.gather(*ways)
+        await leaving
+        for piece, length in zip(back, (8 << 20, 1 << 20, 2 << 20), strict=True):
+            assert hashlib.sha256(piece).digest() == hashlib.sha256(data[:length]).digest()
+        server.close()
+        child.stop()
+
+    asyncio.run(main())
+
+
+def test_relay_to_nobody(start: Callable[..., Program], tmp_path: Path) -> None:
+    child = start(str(EXAMPLES / "relay.py"), "127.0.0.1:0", f"unix:{tmp_path / 'nobody'}")
+    port = int(child.wait_for(r"listening on \('127\.0\.0\.1', (\d+)\)")[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client, contextlib.suppress(ConnectionError):
+        assert client.recv(1) == b""
+    child.wait_for("cannot connect to unix:")

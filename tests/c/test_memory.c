@@ -7,8 +7,8 @@
 
 #include "nl_buffers.h"
 #include "nl_files.h"
+#include "nl_pool.h"
 #include "nl_probe.h"
-#include "nl_registered.h"
 #include "nl_slots.h"
 #include "nl_timers.h"
 #include "support.h"
@@ -95,7 +95,7 @@ static int open_pools(void)
     struct nl_ring ring;
     struct nl_files files = {0};
     struct nl_buffers buffers = {0};
-    struct nl_registered pool = {0};
+    struct nl_pool pool = {0};
     int error = nl_ring_setup(&ring, real_sys(), 4, 8, 0);
     if (error)
         return error;
@@ -103,9 +103,9 @@ static int open_pools(void)
     if (!error)
         error = nl_buffers_open(&buffers, &ring, 0, 256, 2, 4);
     if (!error)
-        error = nl_registered_open(&pool, &ring, 2, 4096);
-    nl_registered_close(&pool, &ring);
+        error = nl_pool_open(&pool, NULL, 2, 4096);
     nl_ring_close(&ring);
+    nl_pool_close(&pool);
     nl_buffers_close(&buffers);
     nl_files_close(&files);
     return error;

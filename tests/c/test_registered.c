@@ -1,100 +1,85 @@
-/* Registered buffers: parts of one pinned allocation. */
+/* Registered buffers: a table whose entries come and go one by one. */
+#include <sys/mman.h>
+
 #include "nl_registered.h"
 #include "support.h"
 
 #define SIZE 16384U
 
-CASE(parts_are_handed_out_once)
+static unsigned char *pages(size_t bytes)
 {
-    struct nl_ring ring;
-    struct nl_registered pool;
-    bool seen[8] = {false};
-    open_ring(&ring, 4, 8);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 8, SIZE), 0);
-    for (unsigned i = 0; i < 8; i++) {
-        int index = nl_registered_take(&pool);
-        CHECK(index >= 0 && index < 8);
-        CHECK(!seen[index]);
-        seen[index] = true;
-        memset(nl_registered_address(&pool, (unsigned)index), index, SIZE);
-    }
-    CHECK_EQUAL(nl_registered_take(&pool), -1);
-    for (unsigned i = 0; i < 8; i++) {
-        CHECK_EQUAL(nl_registered_address(&pool, i)[0], i);
-        CHECK_EQUAL(nl_registered_address(&pool, i)[SIZE - 1], i);
-    }
-    nl_registered_give(&pool, 3);
-    CHECK_EQUAL(nl_registered_take(&pool), 3);
-    nl_registered_close(&pool, &ring);
-    nl_registered_close(&pool, &ring);
-    nl_ring_close(&ring);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    return memory;
 }
 
-CASE(the_kernel_reads_and_writes_registered_parts)
+CASE(the_kernel_reads_and_writes_registered_memory)
 {
     struct nl_ring ring;
-    struct nl_registered pool;
+    struct nl_registered table = {0};
     int pair[2];
+    unsigned char *first = pages(SIZE), *second = pages(SIZE);
     open_ring(&ring, 4, 8);
     unix_pair(pair);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 4, SIZE), 0);
-    memcpy(nl_registered_address(&pool, 2), "pinned", 6);
+    CHECK_EQUAL(nl_registered_add(&table, &ring, first, SIZE), 0);
+    CHECK_EQUAL(nl_registered_add(&table, &ring, second, SIZE), 1);
+    memcpy(first + 100, "pinned", 6);
     struct io_uring_sqe *sqe = next_sqe(&ring);
-    nl_prep(sqe, IORING_OP_WRITE_FIXED, nl_descriptor(pair[0]), nl_registered_address(&pool, 2), 6, 0, 1);
-    sqe->buf_index = 2;
+    nl_prep(sqe, IORING_OP_WRITE_FIXED, nl_descriptor(pair[0]), first + 100, 6, 0, 1);
+    sqe->buf_index = 0;
     CHECK_EQUAL(next_result(&ring, 1), 6);
     sqe = next_sqe(&ring);
-    nl_prep(sqe, IORING_OP_READ_FIXED, nl_descriptor(pair[1]), nl_registered_address(&pool, 1), SIZE, 0, 2);
+    nl_prep(sqe, IORING_OP_READ_FIXED, nl_descriptor(pair[1]), second, SIZE, 0, 2);
     sqe->buf_index = 1;
     CHECK_EQUAL(next_result(&ring, 2), 6);
-    CHECK(memcmp(nl_registered_address(&pool, 1), "pinned", 6) == 0);
-    nl_registered_close(&pool, &ring);
+    CHECK(memcmp(second, "pinned", 6) == 0);
     nl_ring_close(&ring);
     close_pair(pair);
+    munmap(first, SIZE);
+    munmap(second, SIZE);
 }
 
-CASE(opening_and_closing_again_and_again_leaves_nothing_pinned)
+CASE(what_is_removed_is_pinned_no_more)
 {
     struct nl_ring ring;
-    struct nl_registered pool;
+    struct nl_registered table = {0};
+    unsigned char *memory = pages(8 * SIZE);
     open_ring(&ring, 4, 8);
     long before = status_kib("VmPin:");
     for (unsigned i = 0; i < 40; i++) {
-        CHECK_EQUAL(nl_registered_open(&pool, &ring, 64, SIZE), 0);
-        CHECK_EQUAL(status_kib("VmPin:"), before + 64 * SIZE / 1024);
-        nl_registered_close(&pool, &ring);
-        CHECK(pool.memory == NULL);
+        CHECK_EQUAL(nl_registered_add(&table, &ring, memory, 8 * SIZE), 0);
+        CHECK_EQUAL(status_kib("VmPin:"), before + 8 * SIZE / 1024);
+        nl_registered_remove(&table, &ring, 0);
         CHECK_EQUAL(status_kib("VmPin:"), before);
     }
     nl_ring_close(&ring);
+    munmap(memory, 8 * SIZE);
 }
 
-CASE(a_pool_can_be_closed_after_its_ring)
+CASE(a_full_table_says_so_and_goes_on)
 {
     struct nl_ring ring;
-    struct nl_registered pool;
+    struct nl_registered table = {0};
+    unsigned char *memory = pages(SIZE);
     open_ring(&ring, 4, 8);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 4, SIZE), 0);
+    for (unsigned i = 0; i < NL_REGISTERED_ENTRIES; i++)
+        CHECK_EQUAL(nl_registered_add(&table, &ring, memory, SIZE), i);
+    CHECK_EQUAL(nl_registered_add(&table, &ring, memory, SIZE), -ENOSPC);
+    nl_registered_remove(&table, &ring, 17);
+    CHECK_EQUAL(nl_registered_add(&table, &ring, memory, SIZE), 17);
     nl_ring_close(&ring);
-    nl_registered_close(&pool, &ring);
-    CHECK(pool.memory == NULL);
+    nl_registered_remove(&table, &ring, 3);
+    munmap(memory, SIZE);
 }
 
-CASE(impossible_pools_are_refused)
+CASE(memory_that_cannot_be_pinned_is_refused)
 {
     struct nl_ring ring;
-    struct nl_registered pool, second;
+    struct nl_registered table = {0};
+    unsigned char *memory = pages(SIZE);
     open_ring(&ring, 4, 8);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 0, SIZE), -EINVAL);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 4, 0), -EINVAL);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 4, SIZE_MAX / 2), -EINVAL);
-    CHECK(pool.memory == NULL);
-    nl_registered_close(&pool, &ring);
-    CHECK_EQUAL(nl_registered_open(&pool, &ring, 2, SIZE), 0);
-    CHECK_EQUAL(nl_registered_open(&second, &ring, 2, SIZE), -EBUSY);
-    CHECK(second.memory == NULL);
-    nl_registered_close(&second, &ring);
-    CHECK_EQUAL(nl_registered_take(&pool), 0);
-    nl_registered_close(&pool, &ring);
+    munmap(memory, SIZE);
+    CHECK_EQUAL(nl_registered_add(&table, &ring, memory, SIZE), -EFAULT);
+    CHECK_EQUAL(table.used, 0);
     nl_ring_close(&ring);
 }

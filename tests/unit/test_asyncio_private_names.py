@@ -57,6 +57,7 @@ OVERRIDDEN: dict[type[Any], tuple[type[Any], set[str]]] = {
             "_do_read",
             "_get_app_transport",
             "_process_outgoing",
+            "_set_app_protocol",
             "_set_read_buffer_limits",
             "_set_write_buffer_limits",
         },

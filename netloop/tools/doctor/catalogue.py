@@ -95,7 +95,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "RECV_ZC": Feature("6.15", "receiving without a copy, where the network card can", _NOT_YET),
     },
     "registrations": {
-        "BUFFERS": Feature("5.1", "registered buffers for sending without a copy", _NOT_YET),
+        "BUFFERS": Feature("5.19", "registering the memory of buffer pools", "pools go on without"),
         "FILES": Feature("5.1", "the fixed-file table: connections without descriptors", _DESCRIPTOR),
         "RING_FDS": Feature("5.18", "a cheaper io_uring_enter", "the ring's descriptor is looked up each time"),
         "PBUF_RING": Feature("5.19", "the receive buffers that all connections share", REQUIRED),
