@@ -91,6 +91,8 @@ class Statistics:
     """Times another thread or a signal woke the loop (count)."""
     pools: tuple[PoolStatistics, ...]
     """The loop's buffer pools, in no order."""
+    pools_dry: int
+    """Times a receive had to wait because all buffers of its pool were leased, in pools that are gone too (count)."""
     stalls: int
     """Callbacks that have blocked the loop for longer than ``stall_threshold`` (count)."""
     saturated_turns: int

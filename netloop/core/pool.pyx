@@ -684,6 +684,7 @@ cdef class PoolGroup(Endpoint):
         receiver.starved = True
         self.starved.append((endpoint, receiver))
         pool.buffers.dry += 1
+        self.ring.pools_dry += 1
         self.want(pool)
         return self.log_dry(pool)
 

@@ -109,6 +109,7 @@ cdef class Ring:
     # Memory that is pinned for operations that name it by an index; and the groups of pools, by their number.
     cdef nl_registered registered
     cdef list pools
+    cdef uint64_t pools_dry
     cdef list endpoints
     cdef dict resting
     cdef list dirty

@@ -831,6 +831,7 @@ cdef class Ring:
             "buffers_total": nl_glance(&streams.total) + nl_glance(&datagrams.total),
             "buffers_in_use": nl_glance(&streams.taken) + nl_glance(&datagrams.taken),
             "buffers_high_water": nl_glance(&streams.high_water) + nl_glance(&datagrams.high_water),
+            "pools_dry": nl_glance64(&self.pools_dry),
             "buffers_exhausted": nl_glance64(&streams.exhausted) + nl_glance64(&datagrams.exhausted),
             "fixed_files_total": nl_glance(&self.files.total),
             "fixed_files_in_use": max(<int>nl_glance(&self.files.total) - <int>nl_glance(&self.files.unused), 0),

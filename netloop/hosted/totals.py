@@ -19,12 +19,12 @@ from netloop.core.turn import histogram_bounds
 from netloop.hosted.histogram import Histogram
 from netloop.statistics import Statistics
 
-__all__ = ["COUNTS", "HISTOGRAMS", "MARKS", "Reading", "Tally", "Totals", "histograms_of", "totals"]
+__all__ = ["COUNTS", "HISTOGRAMS", "MARKS", "POOLS", "Reading", "Tally", "Totals", "histograms_of", "totals"]
 
 COUNTS: Final = frozenset(
     {
         *("turns", "enters", "submissions", "completions", "stale_completions", "buffers_exhausted"),
-        *("connections_accepted", "wakeups", "stalls", "saturated_turns"),
+        *("connections_accepted", "wakeups", "pools_dry", "stalls", "saturated_turns"),
     }
 )
 """The figures of a loop's statistics that only grow."""
@@ -34,9 +34,12 @@ MARKS: Final = frozenset({"max_completions_per_turn", "buffers_high_water"})
 _BOUNDS: Final = histogram_bounds()
 HISTOGRAMS: Final = {"lag": _BOUNDS, "turn": _BOUNDS, "stall": Statistics.stall_bounds}
 """What is counted by how long it took, with the bounds of the buckets."""
-# What the statistics tell of stalls in more than one number, which is the last of these histograms.
-_OF_STALLS: Final = frozenset({"stall_seconds", "stall_histogram"})
-_FIGURES: Final = tuple(each.name for each in fields(Statistics) if each.name not in _OF_STALLS)
+POOLS: Final = {"pool_buffers": "buffers", "pool_buffers_leased": "leased", "pool_receives_waiting": "waiting_receives"}
+"""The figures that are summed up of a loop's pools, and what each is called there."""
+# What the statistics tell in more than one number: of pools, and of stalls, which are the last of these histograms.
+_COMPOUND: Final = frozenset({"pools", "stall_seconds", "stall_histogram"})
+_SINGLE: Final = tuple(each.name for each in fields(Statistics) if each.name not in _COMPOUND)
+_FIGURES: Final = (*_SINGLE, *POOLS)
 
 
 class Measured(Protocol):
@@ -90,7 +93,10 @@ def _read(loop: Counting) -> Reading:
     stalls = {number: count for number, count in enumerate(statistics.stall_histogram) if count}
     histograms = histograms_of(loop)
     histograms["stall"] = Histogram(Statistics.stall_bounds, stalls, round(statistics.stall_seconds * 1e9))
-    return Reading(1, {name: getattr(statistics, name) for name in _FIGURES}, histograms)
+    figures = {name: getattr(statistics, name) for name in _SINGLE}
+    for figure, name in POOLS.items():
+        figures[figure] = sum(getattr(pool, name) for pool in statistics.pools)
+    return Reading(1, figures, histograms)
 
 
 class Tally:

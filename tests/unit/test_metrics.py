@@ -11,9 +11,9 @@ from dataclasses import fields
 import pytest
 
 from netloop.hosted.histogram import Histogram
-from netloop.hosted.totals import COUNTS, HISTOGRAMS, MARKS, Reading
+from netloop.hosted.totals import COUNTS, HISTOGRAMS, MARKS, POOLS, Reading
 from netloop.metrics.catalogue import DURATIONS, FIGURES, LOOPS
-from netloop.statistics import Statistics
+from netloop.statistics import PoolStatistics, Statistics
 
 EVERYTHING = (LOOPS, *FIGURES, *DURATIONS)
 PROMETHEUS = re.compile(r"netloop(_[a-z]+)+")
@@ -23,7 +23,9 @@ OPENTELEMETRY = re.compile(r"netloop(\.[a-z]+(_[a-z]+)*)+")
 class TestCatalogue:
     def test_every_figure_of_the_statistics_is_exported(self) -> None:
         exported = {figure.statistic for figure in FIGURES}
-        assert exported | {"stall_seconds", "stall_histogram"} == {field.name for field in fields(Statistics)}
+        told = {field.name for field in fields(Statistics)} - {"pools", "stall_seconds", "stall_histogram"}
+        assert exported == told | set(POOLS)
+        assert set(POOLS.values()) <= {field.name for field in fields(PoolStatistics)}
         assert {duration.histogram for duration in DURATIONS} == set(HISTOGRAMS)
 
     def test_a_figure_is_of_the_kind_that_it_is_summed_up_as(self) -> None:
