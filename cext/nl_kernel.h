@@ -28,6 +28,11 @@
 /* Flags of an accept (ioprio). */
 #define NL_ACCEPT_DONTWAIT (1U << 1) /* Linux 6.10 */
 
+/* Flags of a send (ioprio), of its last completion, and what that says of it. */
+#define NL_SEND_ZC_REPORT_USAGE (1U << 3) /* Linux 6.2 */
+#define NL_CQE_F_NOTIF (1U << 3)          /* Linux 6.0 */
+#define NL_NOTIF_COPIED (1U << 31)        /* Linux 6.2 */
+
 /* Commands on sockets (IORING_OP_URING_CMD). */
 #define NL_SOCKET_GETSOCKOPT 2U  /* Linux 6.7 */
 #define NL_SOCKET_SETSOCKOPT 3U  /* Linux 6.7 */

@@ -6,6 +6,7 @@
 #ifndef NL_PREP_H
 #define NL_PREP_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -104,6 +105,37 @@ static inline void nl_prep_sendmsg(struct io_uring_sqe *sqe, struct nl_file file
 {
     nl_prep(sqe, IORING_OP_SENDMSG, file, message, 1, 0, token);
     sqe->msg_flags = MSG_NOSIGNAL | flags;
+}
+
+/*
+ * Send memory without copying it; it completes a second time when the kernel refers to the memory no more. `options` is
+ * 0 or NL_SEND_ZC_REPORT_USAGE. `index` is the memory's entry in the table of registered memory, or -1 if it has none.
+ */
+static inline void nl_prep_send_zc(struct io_uring_sqe *sqe, struct nl_file file, const void *data, unsigned length,
+                                   unsigned options, int index, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_SEND_ZC, file, data, length, 0, token);
+    sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    sqe->ioprio = (uint16_t)options;
+    if (index >= 0) {
+        sqe->ioprio |= IORING_RECVSEND_FIXED_BUF;
+        sqe->buf_index = (uint16_t)index;
+    }
+}
+
+/* The same with a message of several pieces, none of which it takes by an index. */
+static inline void nl_prep_sendmsg_zc(struct io_uring_sqe *sqe, struct nl_file file, const struct msghdr *message,
+                                      unsigned options, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_SENDMSG_ZC, file, message, 1, 0, token);
+    sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    sqe->ioprio = (uint16_t)options;
+}
+
+/* What the last completion of either says: did the kernel copy all the same? */
+static inline bool nl_notice_copied(int result)
+{
+    return ((unsigned)result & NL_NOTIF_COPIED) != 0;
 }
 
 static inline void nl_prep_recvmsg(struct io_uring_sqe *sqe, struct nl_file file, struct msghdr *message,

@@ -158,6 +158,8 @@ class EventLoop(
         # The buffer pools of this loop, and the one for protocols that name none (core/pool.pyx).
         self._pools: weakref.WeakSet[BufferPool] = weakref.WeakSet()
         self._receive_pool: BufferPool | None = None
+        # What has become of sends without a copy, by the host they went to (transports/zero_copy.pyx).
+        self._zero_copy_routes: dict[object, object] = {}
         _live_loops.add(self)
         self._tally = totals.open(self)
 

@@ -38,6 +38,14 @@ class PoolStatistics:
     """Leases that were sent in place (count)."""
     sent_bytes: int
     """What they held."""
+    zero_copy_asked: int
+    """Leases that were to be sent without a copy (count). Those that the next three do not tell of are under way."""
+    zero_copy_done: int
+    """Those that the network card has fetched (count)."""
+    zero_copy_copied: int
+    """Those that the kernel has copied all the same (count)."""
+    zero_copy_failed: int
+    """Those that could not be sent so, as on a UNIX connection, and were sent as usual if it went on (count)."""
     not_registered: str
     """Why the memory is not registered with the ring; empty if it is."""
 

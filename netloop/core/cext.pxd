@@ -93,6 +93,8 @@ cdef extern from "nl_kernel.h" nogil:
         IORING_CQE_BUFFER_SHIFT
         IORING_CQE_F_BUFFER
         IORING_CQE_F_MORE
+        NL_CQE_F_NOTIF
+        NL_SEND_ZC_REPORT_USAGE
         IORING_SETUP_SINGLE_ISSUER
         IORING_OP_URING_CMD
         NL_OP_FIXED_FD_INSTALL
@@ -415,6 +417,10 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_sendto(io_uring_sqe *sqe, nl_file file, const void *data, size_t length, const void *name,
                         size_t name_length, unsigned flags, uint64_t token)
     void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)
+    void nl_prep_send_zc(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, unsigned options,
+                         int index, uint64_t token)
+    bint nl_notice_copied(int result)
+    void nl_prep_sendmsg_zc(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned options, uint64_t token)
     void nl_prep_recvmsg(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned flags, uint64_t token)
     void nl_prep_recvmsg_group(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)
     void nl_prep_recvmsg_multishot(io_uring_sqe *sqe, nl_file file, msghdr *message, unsigned group, uint64_t token)

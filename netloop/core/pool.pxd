@@ -11,6 +11,13 @@ cdef enum:
     SMALL_SHARE = 16
 
 
+cdef enum:
+    # When a pool's leases are sent without a copy.
+    ZERO_COPY_NEVER
+    ZERO_COPY_AUTO
+    ZERO_COPY_ALWAYS
+
+
 cdef class Lease:
     cdef BufferPool pool
     cdef unsigned index
@@ -23,11 +30,18 @@ cdef class Lease:
     # Views of it, and those of them that can be written through.
     cdef Py_ssize_t exports
     cdef Py_ssize_t writable_exports
+    # Handed over: sends without a copy of which the kernel has not said its last word; and has its transport done with
+    # it all the same, and sent it?
+    cdef unsigned kept
+    cdef flag finished
+    cdef flag sent
 
     cdef int check_live(self) except -1
     cdef int check_sendable(self, LoopCore loop) except -1
     cdef int hand_over(self) except -1
     cdef int finish(self, bint sent) except -1
+    cdef int keep(self) noexcept
+    cdef int let_go(self) except -1
     cdef int end(self, unsigned char state, bint sent) except -1
     cdef inline bint is_small(self) noexcept:
         """Does it hold so little that copying it is better than keeping its buffer until a slow peer has taken it?"""
@@ -48,6 +62,9 @@ cdef class BufferPool:
     # The ring's address, to be compared; NULL while there is none, and when that has gone.
     cdef void *ring
     cdef object register
+    cdef unsigned char zero_copy
+    # Leases that were to be sent without a copy, and what has become of those of which the kernel has said so.
+    cdef uint64_t zero_copy_asked, zero_copy_done, zero_copy_copied, zero_copy_failed
     cdef str not_registered
     cdef bint closed
     cdef bint inherited
@@ -55,6 +72,7 @@ cdef class BufferPool:
     cdef int bring(self, object memory) except -1
     cdef int join(self, LoopCore loop) except -1
     cdef PoolGroup group(self)
+    cdef int pinned_index(self, const unsigned char *data) except -2
     cdef int check_usable(self) except -1
     cdef Py_ssize_t length_of(self, object length) except -1
     cdef Lease try_take(self, Py_ssize_t length)

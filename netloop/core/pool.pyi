@@ -30,7 +30,13 @@ class Lease:
 @final
 class BufferPool:
     def __new__(
-        cls, count: int, size: int, *, memory: Buffer | None = None, register: bool | Literal["auto"] = "auto"
+        cls,
+        count: int,
+        size: int,
+        *,
+        memory: Buffer | None = None,
+        register: bool | Literal["auto"] = "auto",
+        zero_copy: bool | Literal["auto"] = "auto",
     ) -> BufferPool: ...
     @property
     def count(self) -> int: ...

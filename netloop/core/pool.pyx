@@ -239,8 +239,19 @@ cdef class Lease:
         return 0 if live else self.check_live()
 
     cdef int finish(self, bint sent) except -1:
-        """The transport, and with it the kernel, has done with it."""
-        return self.end(LEASE_HANDED_OVER, sent)
+        """The transport has done with it, and with it the kernel, unless that has not said its last word."""
+        self.finished, self.sent = True, sent
+        return 0 if self.kept else self.end(LEASE_HANDED_OVER, sent)
+
+    cdef int keep(self) noexcept:
+        """The kernel is about to refer to it for longer than its transport's send lasts."""
+        self.kept += 1
+        return 0
+
+    cdef int let_go(self) except -1:
+        """The kernel does so no more."""
+        self.kept -= 1
+        return self.end(LEASE_HANDED_OVER, self.sent) if self.finished and not self.kept else 0
 
     cdef int end(self, unsigned char state, bint sent) except -1:
         """Leave a state; and be no holder of the buffer any more, unless there are views, whose last does it."""
@@ -288,6 +299,10 @@ cdef class BufferPool:
         register: have the ring pin the memory, so that operations can name it by a number. All of it takes memory then,
             which else only those pages do that have been written to. ``"auto"`` goes on without where that is refused,
             which ``loop.statistics()`` then tells; True raises.
+        zero_copy: have network cards fetch from the buffers what ``write_lease()`` sends; these are free again only
+            when the peer has acknowledged it. ``"auto"`` tries that for each host with 16 KiB or more, and goes on
+            where the kernel does not copy all the same, as it does on the loopback interface; True does it always, and
+            False never. What cannot be sent so is sent as usual; ``loop.statistics()`` tells what has become of it.
 
     Raises:
         ValueError: a size is out of range, or ``memory`` is too small, read-only, or that of another pool.
@@ -296,14 +311,17 @@ cdef class BufferPool:
         RuntimeError: ``register=True`` and no loop of netloop's is running.
     """
 
-    def __cinit__(self, count, size, *, memory=None, register="auto"):
+    def __cinit__(self, count, size, *, memory=None, register="auto", zero_copy="auto"):
         cdef int error
         # None is for netloop's own, which belong to a loop only when they are used.
         if register is not True and register is not False and register is not None and register != "auto":
             raise ValueError(f"register must be True, False or 'auto', not {register!r}")
+        if zero_copy is not True and zero_copy is not False and zero_copy != "auto":
+            raise ValueError(f"zero_copy must be True, False or 'auto', not {zero_copy!r}")
         count = _checked_number("count", count, c.NL_POOL_LIMIT)
         size = _checked_number("size", size, c.NL_POOL_SIZE_LIMIT)
         self.register = register
+        self.zero_copy = ZERO_COPY_AUTO if zero_copy == "auto" else ZERO_COPY_ALWAYS if zero_copy else ZERO_COPY_NEVER
         if memory is not None:
             self.bring(memory)
             if self.brought.len < <Py_ssize_t>count * <Py_ssize_t>size:
@@ -387,6 +405,13 @@ cdef class BufferPool:
         """The ring's side of it, None if it has none or none any more."""
         return None if self.group_reference is None else self.group_reference()
 
+    cdef int pinned_index(self, const unsigned char *data) except -2:
+        """The entry of the ring's table of registered memory that has a buffer of the pool's, -1 if none has."""
+        cdef PoolGroup group = self.group()
+        if group is None or not group.pinned:
+            return -1
+        return group.pinned[<size_t>(data - self.buffers.memory) // pinned_at_once(self)]
+
     cdef int check_usable(self) except -1:
         if self.inherited:
             raise RuntimeError("this buffer pool belongs to the parent process, and cannot be used after fork()")
@@ -403,7 +428,9 @@ cdef class BufferPool:
             "offered": buffers.offered, "leased": buffers.leased, "high_water": buffers.high_water,
             "lost": buffers.lost, "dry": buffers.dry, "waiting_receives": 0 if group is None else len(group.starved),
             "received": buffers.received, "received_bytes": buffers.received_bytes, "sent": buffers.sent,
-            "sent_bytes": buffers.sent_bytes, "not_registered": self.not_registered or "",
+            "sent_bytes": buffers.sent_bytes, "zero_copy_asked": self.zero_copy_asked,
+            "zero_copy_done": self.zero_copy_done, "zero_copy_copied": self.zero_copy_copied,
+            "zero_copy_failed": self.zero_copy_failed, "not_registered": self.not_registered or "",
         }
 
     def _states(self):
@@ -507,6 +534,11 @@ cdef class BufferPool:
             group.loop.call_soon_threadsafe(group._go_on)
             return 0
         return group.mark_dirty()
+
+
+cdef size_t pinned_at_once(BufferPool pool) noexcept:
+    """How many bytes of a pool's memory are one entry of the ring's table: whole buffers."""
+    return PINNED_LIMIT // pool.buffers.size * pool.buffers.size
 
 
 def _checked_number(str name, number, most):
@@ -651,7 +683,7 @@ cdef class PoolGroup(Endpoint):
     cdef int pin(self, BufferPool pool) except -1:
         """Register the memory itself, in pieces of whole buffers that the kernel can pin as one."""
         cdef size_t left = pool.buffers.count * pool.buffers.size
-        cdef size_t most = PINNED_LIMIT // pool.buffers.size * pool.buffers.size
+        cdef size_t most = pinned_at_once(pool)
         cdef unsigned char *at = pool.buffers.memory
         cdef int index
         while left:

@@ -43,6 +43,9 @@ cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1
 cdef int outbox_clear(Outbox *box) noexcept
 
 
+cdef list outbox_leases(Outbox *box, Py_ssize_t length)
+
+
 cdef inline int outbox_add(Outbox *box, bytes piece) except -1:
     if box.waiting != NULL:
         return outbox_add_another(box, piece)

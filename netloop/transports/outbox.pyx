@@ -8,7 +8,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from netloop.core cimport cext as c
-from netloop.core.pool cimport Lease
+from netloop.core.pool cimport ZERO_COPY_NEVER, Lease
 
 cdef enum:
     # The kernel takes at most 1024 pieces in one message (UIO_MAXIOV).
@@ -96,6 +96,25 @@ cdef Py_ssize_t outbox_next_piece(Outbox *box, NextSend *send) except -1:
         return (<PieceQueue>box.waiting).next_piece(send)
     send.data = PyBytes_AS_STRING(<object>box.waiting) + PyBytes_GET_SIZE(<object>box.waiting) - box.size
     return min(box.size, <Py_ssize_t>WRITE_LIMIT)
+
+
+cdef list outbox_leases(Outbox *box, Py_ssize_t length):
+    """The leases that a send of so many bytes from the front is made of; None if anything else is in it.
+
+    Or if the pool of one wants what it sends to be copied.
+    """
+    cdef PieceQueue queue = <PieceQueue>box.waiting
+    cdef Py_ssize_t at = queue.first
+    cdef list leases = []
+    length += queue.offset
+    while length > 0:
+        piece = queue.pieces[at]
+        if PyBytes_Check(piece) or (<Lease>piece).pool.zero_copy == ZERO_COPY_NEVER:
+            return None
+        leases.append(piece)
+        length -= (<Lease>piece).length
+        at += 1
+    return leases
 
 
 cdef int outbox_advance(Outbox *box, Py_ssize_t sent) except -1:

@@ -6,7 +6,8 @@ from netloop.core.cext cimport flag, nl_file
 from netloop.core.pool cimport Lease, LeaseReceiver
 from netloop.core.turn cimport LoopCore
 from netloop.transports.base cimport SocketTransport
-from netloop.transports.outbox cimport FileSend, Outbox
+from netloop.transports.outbox cimport FileSend, NextSend, Outbox
+from netloop.transports.zero_copy cimport ZeroCopySender
 
 
 cdef class ProtocolBuffer:
@@ -38,10 +39,13 @@ cdef class StreamTransport(SocketTransport):
     cdef flag send_cancelled
     cdef flag write_ended
     cdef flag shutting_down
+    # Sends leases without a copy, if large ones were written; else None.
+    cdef ZeroCopySender zero_copy
 
     cdef int flush_receive(self) except -1
     cdef bint receives_elsewhere(self) noexcept
     cdef int flush_send(self) except -1
+    cdef bint send_leases(self, NextSend *send, Py_ssize_t length) except -1
 
     cdef int on_received(self, int res, unsigned flags) except -1
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1

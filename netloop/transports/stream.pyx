@@ -33,7 +33,9 @@ from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver, default_pool, p
 from netloop.transports.base cimport ByteTaker, names_of, os_error
 from netloop.transports.outbox cimport (
     NextSend, outbox_add, outbox_add_lease, outbox_advance, outbox_clear, outbox_gather, outbox_has_leases,
+    outbox_leases,
 )
+from netloop.transports.zero_copy cimport new_sender, wants_zero_copy
 
 
 cdef extern from "Python.h":
@@ -161,7 +163,10 @@ cdef class StreamTransport(SocketTransport):
         elif self.state == NL_CLOSING:
             return self.flush_close()
         elif self.sending and not self.send_cancelled:
-            self.write_cancel(c.NL_SEND, 0)
+            if self.zero_copy is not None and self.zero_copy.transport is self:
+                self.zero_copy.cancel()
+            else:
+                self.write_cancel(c.NL_SEND, 0)
             self.send_cancelled = True
         self.flush_receive()
         return self.note_quiet()
@@ -603,7 +608,9 @@ cdef class StreamTransport(SocketTransport):
         cdef NextSend send
         cdef Py_ssize_t length = outbox_gather(&self.outbox, &send)
         if length:
-            if send.message == NULL:
+            if self.zero_copy is not None and self.send_leases(&send, length):
+                pass
+            elif send.message == NULL:
                 c.nl_prep_send(self.sqe(), self.file, send.data, <unsigned>length, self.token(c.NL_SEND, 0))
             else:
                 c.nl_prep_sendmsg(self.sqe(), self.file, send.message, c.MSG_WAITALL, self.token(c.NL_SEND, 0))
@@ -612,6 +619,11 @@ cdef class StreamTransport(SocketTransport):
             self.shutting_down = True
             c.nl_prep_shutdown(self.sqe(), self.file, c.SHUT_WR, self.token(c.NL_SHUTDOWN, 0))
         return 0
+
+    cdef bint send_leases(self, NextSend *send, Py_ssize_t length) except -1:
+        """Send without a copy what is to be sent next, if that is leases only and pays; says whether it does."""
+        cdef list leases = outbox_leases(&self.outbox, length) if outbox_has_leases(&self.outbox) else None
+        return leases is not None and self.zero_copy.send(self, self.file, leases, send, length)
 
     def writelines(self, list_of_data):
         """Send several pieces, gathered into one send; see LeaseTransport.writelines."""
@@ -642,6 +654,8 @@ cdef class StreamTransport(SocketTransport):
             elif self.outbox.size and (<Lease>piece).is_small():
                 outbox_add(&self.outbox, taken_bytes(<Lease>piece))
             else:
+                if self.zero_copy is None and wants_zero_copy(<Lease>piece):
+                    self.zero_copy = new_sender(self.loop, self.get_extra_info("peername"))
                 outbox_add_lease(&self.outbox, <Lease>piece)
         if too_late:
             return self.ignore_write()

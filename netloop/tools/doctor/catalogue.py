@@ -83,8 +83,8 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "MSG_RING": Feature("5.18", "messages between rings", _NOT_YET),
         "SOCKET": Feature("5.19", "sockets made in the fixed-file table", _NOT_YET),
         "URING_CMD": Feature("5.19", "commands on sockets, see below", "each command below is missing too"),
-        "SEND_ZC": Feature("6.0", "sending without a copy", _NOT_YET),
-        "SENDMSG_ZC": Feature("6.1", "gathered sending without a copy", _NOT_YET),
+        "SEND_ZC": Feature("6.0", "sending leases without a copy", "they are copied"),
+        "SENDMSG_ZC": Feature("6.1", "sending several leases without a copy", "they are copied"),
         "READ_MULTISHOT": Feature(
             "6.7", "pipes, read without arming anew each time", "each read from a pipe is armed anew"
         ),
