@@ -35,6 +35,7 @@ cdef class Route:
 
 cdef class ZeroCopySender(Endpoint):
     cdef LoopCore loop
+    # None if no route can be better than another.
     cdef Route route
     # Whose send has not completed yet, and its lane; or None.
     cdef Endpoint transport

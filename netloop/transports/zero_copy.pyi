@@ -1,7 +1,7 @@
-from typing_extensions import disjoint_base
+from typing import final
 
-@disjoint_base
+@final
 class Route: ...
 
-@disjoint_base
+@final
 class ZeroCopySender: ...

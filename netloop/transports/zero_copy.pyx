@@ -69,14 +69,15 @@ cdef class Route:
 cdef ZeroCopySender new_sender(LoopCore loop, object peer):
     """What sends without a copy on a connection to a peer's address, as "peername" tells it."""
     cdef dict routes = loop._zero_copy_routes
-    cdef object host = peer[0] if type(peer) is tuple else None
+    cdef object host = peer[0] if type(peer) is tuple else None  # of a UNIX socket, for which no kernel does it
     cdef ZeroCopySender sender = ZeroCopySender.__new__(ZeroCopySender)
-    if host not in routes:
-        if len(routes) >= ROUTES_LIMIT:
-            routes.pop(next(iter(routes)))
-        routes[host] = Route()
+    if host is not None:
+        if host not in routes:
+            if len(routes) >= ROUTES_LIMIT:
+                routes.pop(next(iter(routes)))
+            routes[host] = Route()
+        sender.route = <Route>routes[host]
     sender.loop = loop
-    sender.route = <Route>routes[host]
     sender.held = {}
     sender.failed = set()
     sender.way = WITH_REPORT
@@ -131,7 +132,10 @@ cdef class ZeroCopySender(Endpoint):
             return False
         for each in leases:
             always = always and (<Lease>each).pool.zero_copy == ZERO_COPY_ALWAYS
-        return always or length >= ZERO_COPY_LEAST and self.way == WITH_REPORT and self.route.is_to_try()
+        if always:
+            return True
+        return self.route is not None and length >= ZERO_COPY_LEAST and self.way == WITH_REPORT and (
+            self.route.is_to_try())
 
     cdef int free_lane(self) except -1:
         """A number that no send has to which the kernel still refers."""
@@ -179,7 +183,7 @@ cdef class ZeroCopySender(Endpoint):
             return 0
         # Linux 6.1 takes the wish for a report for a mistake.
         self.way = WITHOUT_REPORT if res == -EINVAL and self.way == WITH_REPORT else REFUSED
-        return self.route.told(True)
+        return 0 if self.route is None else self.route.told(True)
 
     cdef int let_go(self, unsigned lane, bint copied) except -1:
         """The kernel refers to the leases of a send no more."""
@@ -195,6 +199,8 @@ cdef class ZeroCopySender(Endpoint):
                 lease.pool.zero_copy_done += 1
             lease.let_go()
         self.failed.discard(lane)
+        if self.route is None:
+            return 0
         return self.route.untold() if failed else self.route.told(copied)
 
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
