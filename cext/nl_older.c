@@ -23,7 +23,8 @@ static int older_setup(struct nl_sys *sys, unsigned entries, struct io_uring_par
 static int older_control(struct nl_sys *sys, int fd, unsigned opcode, const void *arg, unsigned count)
 {
     struct nl_older *older = (struct nl_older *)sys;
-    if (opcode == IORING_REGISTER_FILES_UPDATE && older->lacking & NL_LACKS_RELEASE)
+    if ((opcode == IORING_REGISTER_FILES_UPDATE && older->lacking & NL_LACKS_RELEASE) ||
+        (opcode == IORING_REGISTER_RESTRICTIONS && older->lacking & NL_LACKS_RESTRICTIONS))
         return -EINVAL;
     struct nl_sys real;
     nl_sys_real(&real);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "nl_allowed.h"
 #include "nl_buffers.h"
 #include "nl_files.h"
 #include "nl_prep.h"
@@ -140,6 +141,8 @@ int nl_probe_run(struct nl_probe *probe, struct nl_sys *sys)
     if (!error) {
         probe_registrations(probe, &ring);
         probe->buffer_groups = nl_buffers_open(&buffers, &ring, 0, 4096, 1, 1) == 0;
+        /* From here on, what is tried is tried under them, as a loop does it. */
+        probe->restrictions = nl_ring_restrict(&ring) == 0;
         if (nl_ring_enable(&ring) == 0) {
             try_accept(probe, &ring);
             try_commands(probe, &ring);

@@ -33,6 +33,7 @@ struct nl_ring {
     pthread_t registrant;     /* the thread among whose registered descriptors it is */
     unsigned setup_flags;     /* those the kernel accepted */
     unsigned features;        /* IORING_FEAT_ bits */
+    unsigned restricted;      /* 1: once enabled, it may do only what nl_allowed.h lists */
     unsigned sq_entries, cq_entries;
 
     struct io_uring_sqe *sqes;

@@ -85,6 +85,9 @@ class Statistics:
     """Size of the fixed-file table."""
     fixed_files_in_use: int
     """Slots of the fixed-file table taken now."""
+    restricted: bool
+    """Whether the kernel holds the loop's ring to the operations and registrations that netloop uses; ``doctor`` lists
+    them. Not where the kernel, or a policy, refuses that."""
     connections: int
     """Stream connections and datagram endpoints open now."""
     connections_accepted: int

@@ -230,6 +230,7 @@ cdef extern from "nl_ring.h" nogil:
         int fd
         unsigned setup_flags
         unsigned features
+        unsigned restricted
         unsigned sq_entries
         unsigned cq_entries
         io_uring_cqe *aside
@@ -368,6 +369,18 @@ cdef extern from "nl_files.h" nogil:
     void nl_files_give(nl_files *files, int slot)
 
 
+cdef extern from "nl_allowed.h" nogil:
+    struct nl_allowed:
+        unsigned number
+        const char *name
+
+    const nl_allowed *nl_allowed_operations
+    const nl_allowed *nl_allowed_flags
+    const nl_allowed *nl_allowed_registrations
+
+    int nl_ring_restrict(nl_ring *ring)
+
+
 cdef extern from "nl_older.h" nogil:
     enum:
         NL_LACKS_INSTALL
@@ -376,6 +389,7 @@ cdef extern from "nl_older.h" nogil:
         NL_LACKS_OPTIONS
         NL_LACKS_NAMES
         NL_LACKS_RELEASE
+        NL_LACKS_RESTRICTIONS
 
     struct nl_older:
         nl_sys sys
@@ -392,6 +406,7 @@ cdef extern from "nl_probe.h" nogil:
         bint fixed_files
         bint registered_buffers
         bint registered_rings
+        bint restrictions
         bint accepts_now
         bint sets_options
         bint tells_names

@@ -180,6 +180,7 @@ cdef class Ring:
 
     cdef int measure(self) except -1
     cdef nl_sys *system(self) noexcept
+    cdef int set_up(self, nl_ring *ring, unsigned flags) noexcept
     cdef int enable(self) except -1
     cdef int register_descriptor(self, bint wanted) except -1
     cdef int set_aside(self) except -1

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from typing_extensions import disjoint_base
 
 def ask_kernel(faults: FaultPlan | None = None) -> tuple[int, int, list[bool], list[bool], list[bool]]: ...
+def list_allowed() -> dict[str, list[str]]: ...
 
 @disjoint_base
 class FaultPlan:

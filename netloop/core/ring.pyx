@@ -63,8 +63,9 @@ def ask_kernel(FaultPlan faults=None):
     """What the kernel offers, in its own numbers; netloop.core.probe gives them names.
 
     Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number;
-    whether it registers buffer groups, files, buffers and ring descriptors; and whether trials succeeded of an accept
-    that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the table.
+    whether it registers buffer groups, files, buffers, ring descriptors and restrictions; and whether trials succeeded
+    of an accept that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the
+    table.
 
     Raises OSError with the errno of the system call that was refused.
     """
@@ -75,9 +76,27 @@ def ask_kernel(FaultPlan faults=None):
     if error:
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
-    registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings)
+    registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings,
+                     answer.restrictions)
     trials = (answer.accepts_now, answer.sets_options, answer.tells_names, answer.releases_files)
     return answer.setup_flags, answer.features, operations, list(map(bool, registrations)), list(map(bool, trials))
+
+
+cdef list names_in(const c.nl_allowed *table):
+    cdef list names = []
+    while table.name != NULL:
+        names.append(table.name.decode())
+        table += 1
+    return names
+
+
+def list_allowed():
+    """What a loop's ring may do: the names of the operations, of their flags, and of what may be registered."""
+    return {
+        "operations": names_in(c.nl_allowed_operations),
+        "flags": names_in(c.nl_allowed_flags),
+        "registrations": names_in(c.nl_allowed_registrations),
+    }
 
 
 cdef class FaultPlan:
@@ -106,6 +125,7 @@ _LACKING = {
     "FIXED_FD_INSTALL": c.NL_LACKS_INSTALL, "READ_MULTISHOT": c.NL_LACKS_READ_MULTISHOT,
     "IORING_ACCEPT_DONTWAIT": c.NL_LACKS_ACCEPT_NOW, "SOCKET_URING_OP_SETSOCKOPT": c.NL_LACKS_OPTIONS,
     "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES, "files closed at once": c.NL_LACKS_RELEASE,
+    "RESTRICTIONS": c.NL_LACKS_RESTRICTIONS,
 }
 
 
@@ -278,8 +298,7 @@ cdef class Ring:
         self.fixed_files = fixed_files
         c.nl_sys_real(&self.sys)
         cdef bint older = isinstance(faults, OlderKernel)
-        cdef int error = c.nl_ring_setup(&self.ring, self.system(), self.submission_entries, self.completion_entries,
-                                         0 if older else nl_load_unsigned(&accepted_flags))
+        cdef int error = self.set_up(&self.ring, 0 if older else nl_load_unsigned(&accepted_flags))
         if error:
             raise OSError(-error, os.strerror(-error))
         if not older:
@@ -304,6 +323,19 @@ cdef class Ring:
     cdef nl_sys *system(self) noexcept:
         """How the ring makes its system calls."""
         return &self.sys if self.faults is None else self.faults.system()
+
+    cdef int set_up(self, c.nl_ring *ring, unsigned flags) noexcept:
+        """Set up a ring, not enabled yet, that may do only what netloop does; 0, or -errno.
+
+        Where the kernel, or who has started this process, does not let it be restricted, it may do everything else that
+        is allowed here, and ring.restricted says so.
+        """
+        cdef int error = c.nl_ring_setup(ring, self.system(), self.submission_entries, self.completion_entries, flags)
+        if not error and c.nl_ring_restrict(ring) == -ENOMEM:
+            # This may pass, and no ring should be without restrictions only because memory was short for a moment.
+            c.nl_ring_close(ring)
+            error = -ENOMEM
+        return error
 
     # Ownership: threads and processes ---------------------------------------------------------------------------
 
@@ -356,8 +388,7 @@ cdef class Ring:
     cdef int replace(self) except -1:
         """Take a new ring, not enabled yet, in the place of this one; what is set aside goes along."""
         cdef c.nl_ring fresh, old
-        cdef int error = c.nl_ring_setup(&fresh, self.system(), self.submission_entries, self.completion_entries,
-                                         self.ring.setup_flags)
+        cdef int error = self.set_up(&fresh, self.ring.setup_flags)
         if error:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
         fresh.counters = self.ring.counters
@@ -834,5 +865,6 @@ cdef class Ring:
             "pools_dry": nl_glance64(&self.pools_dry),
             "buffers_exhausted": nl_glance64(&streams.exhausted) + nl_glance64(&datagrams.exhausted),
             "fixed_files_total": nl_glance(&self.files.total),
+            "restricted": bool(nl_glance(&self.ring.restricted)),
             "fixed_files_in_use": max(<int>nl_glance(&self.files.total) - <int>nl_glance(&self.files.unused), 0),
         }

@@ -75,6 +75,8 @@ FIGURES: Final = (
            "Places for connections in the rings' file tables."),
     Figure("fixed_files_in_use", "gauge", "netloop_fixed_files_in_use", "netloop.fixed_file.in_use", "{file}",
            "Places of the rings' file tables that are taken."),
+    Figure("restricted", "gauge", "netloop_loops_restricted", "netloop.loop.restricted", "{loop}",
+           "Open event loops whose ring may do only what netloop does."),
     Figure("connections", "gauge", "netloop_connections", "netloop.connection.count", "{connection}",
            "Open stream connections and datagram endpoints."),
     Figure("connections_accepted", "count", "netloop_connections_accepted", "netloop.connection.accepted",

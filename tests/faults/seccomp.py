@@ -40,6 +40,21 @@ def refuse(errno: int, *calls: str) -> None:
     _install([*code, _instruction(_RETURN, _ALLOW)])
 
 
+def refuse_registration(errno: int, opcode: int) -> None:
+    """Let this thread, and all it starts, not register one kind of thing with a ring: fail with ``errno`` from now on.
+
+    Raises:
+        OSError: the kernel takes no filter.
+    """
+    rule = {
+        "action": "SCMP_ACT_ERRNO",
+        "errnoRet": errno,
+        "args": [{"index": 1, "value": opcode, "op": "SCMP_CMP_EQ"}],
+    }
+    load = _instruction(_LOAD_WORD, _NUMBER_OFFSET)
+    _install([load, *_call(CALLS["register"], rule), _instruction(_RETURN, _ALLOW)])
+
+
 def confine(profile: Mapping[str, Any], capabilities: frozenset[str] = frozenset()) -> None:
     """Apply a container's seccomp profile to this thread, and all it starts, as a container's runtime does.
 

@@ -24,6 +24,7 @@ FEATURES = {
     "files that go late": ["files closed at once"],
     "no names of sockets": ["SOCKET_URING_OP_GETSOCKNAME"],
     "no repeated reads": ["READ_MULTISHOT"],
+    "no restrictions": ["RESTRICTIONS"],
     "Linux 6.6": [
         *("FIXED_FD_INSTALL", "READ_MULTISHOT", "IORING_ACCEPT_DONTWAIT"),
         *("SOCKET_URING_OP_SETSOCKOPT", "SOCKET_URING_OP_GETSOCKNAME", "files closed at once"),

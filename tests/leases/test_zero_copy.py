@@ -69,7 +69,7 @@ async def test_everything_arrives_in_order(loop, zero_copy, register, tcp):
         pool_figures = figures(loop)
         assert pool_figures.sent == 30
         assert told(pool_figures) == pool_figures.zero_copy_asked
-        assert (pool_figures.zero_copy_asked > 0) == (zero_copy is True or zero_copy == "auto" and tcp)
+        assert (pool_figures.zero_copy_asked > 0) == (zero_copy is True or (zero_copy == "auto" and tcp))
     assert pool_figures.not_registered == ("" if register else "register=False")
 
 

@@ -94,6 +94,23 @@ def test_what_is_missing_is_told_with_its_cost(tmp_path: Path) -> None:
     assert "what that costs" not in shown(examined(), plain=True)
 
 
+def test_what_a_ring_may_do_is_shown_where_the_kernel_sees_to_it() -> None:
+    report = examined()
+    assert {"operations", "flags", "registrations"} == set(report.allowed)
+    told = shown(report, plain=True).partition("What a loop's ring may do")[2]
+    for name in (name for names in report.allowed.values() for name in names):
+        assert name in told
+    assert json.loads(json.dumps(report.as_json()))["allowed"] == report.allowed
+    probe = full_probe()
+    probe["registrations"]["RESTRICTIONS"] = False
+    report = examined(probe)
+    assert report.runs
+    assert not report.allowed
+    told = shown(report, plain=True)
+    assert "What a loop's ring may do" not in told
+    assert "IORING_REGISTER_RESTRICTIONS (Linux 5.10): nothing holds a loop's ring to that" in told
+
+
 def test_the_probe_and_the_loop_on_a_kernel_with_less() -> None:
     """Each feature is tried on its own, and the loop does without all of them."""
     lacking = [
@@ -105,6 +122,9 @@ def test_the_probe_and_the_loop_on_a_kernel_with_less() -> None:
     here = netloop.core.probe.probe()
     for name in lacking:
         assert netloop.core.probe.probe(OlderKernel([name]))["trials"] == {**here["trials"], name: False}
+    assert netloop.core.probe.probe(OlderKernel(["RESTRICTIONS"])) == {
+        **here, "registrations": {**here["registrations"], "RESTRICTIONS": False}
+    }  # fmt: skip
     older = netloop.core.probe.probe(OlderKernel([], unknown_flags=NO_SQARRAY))
     assert older["setup_flags"] == {**here["setup_flags"], "NO_SQARRAY": False}
     try_loop(lambda: netloop.EventLoop(_faults=OlderKernel([*lacking, "FIXED_FD_INSTALL"], unknown_flags=NO_SQARRAY)))

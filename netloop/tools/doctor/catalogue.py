@@ -67,6 +67,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         "NO_SQARRAY": Feature("6.6", "a submission queue without indirection", "a memory access per operation"),
     },
     "operations": {
+        "WRITEV": Feature("5.1", "many writes to a pipe gathered into one", REQUIRED),
         "POLL_ADD": Feature("5.1", "add_reader and add_writer", REQUIRED),
         "SENDMSG": Feature("5.3", "many writes gathered into one send", REQUIRED),
         "RECVMSG": Feature("5.3", "datagrams", "there are no datagram endpoints"),
@@ -97,6 +98,9 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
     "registrations": {
         "BUFFERS": Feature("5.19", "registering the memory of buffer pools", "pools go on without"),
         "FILES": Feature("5.1", "the fixed-file table: connections without descriptors", _DESCRIPTOR),
+        "RESTRICTIONS": Feature(
+            "5.10", "rings that may do only what netloop does", "nothing holds a loop's ring to that"
+        ),
         "RING_FDS": Feature("5.18", "a cheaper io_uring_enter", "the ring's descriptor is looked up each time"),
         "PBUF_RING": Feature("5.19", "the receive buffers that all connections share", REQUIRED),
     },

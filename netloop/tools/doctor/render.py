@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Final, TextIO
 
@@ -15,6 +16,7 @@ __all__ = ["show"]
 
 _HEADS: Final = ("feature", "state", "since", "used for", "why, what to do")
 _RUNS: Final = "The loop runs here. A connection on 127.0.0.1 was accepted, sent data and got it back, and was closed."
+_WIDTH: Final = 100
 _STYLES: Final = {"found": "green", "missing": "yellow", "MISSING": "bold red"}
 
 
@@ -34,6 +36,8 @@ def show(report: Report, *, stream: TextIO | None = None, plain: bool | None = N
         rows = [_row(finding) for finding in report.findings if finding.group == group]
         title = TITLES.get(group, group)
         show_table(title, _HEADS, rows, stream=stream, plain=plain, styles=_STYLES, whole=_HEADS[:3])
+    for line in _allowed(report):
+        print(line, file=stream)
     print(f"\nSecond opinion: {report.second_opinion}", file=stream)
     for line in _disputes(report.findings):
         print(line, file=stream)
@@ -69,6 +73,16 @@ def _costs(findings: Sequence[Finding]) -> list[str]:
 def _told(finding: Finding) -> str:
     since = f" (Linux {finding.since})" if finding.since else ""
     return finding.full_name + since
+
+
+def _allowed(report: Report) -> list[str]:
+    """What a loop's ring may do, in words; nothing where the kernel does not see to it."""
+    if not report.allowed:
+        return []
+    lines = ["\nWhat a loop's ring may do; the kernel refuses it everything else (EACCES):"]
+    for what, names in report.allowed.items():
+        lines += textwrap.wrap(f"- {what}: {', '.join(names)}", _WIDTH, subsequent_indent="  ")
+    return lines
 
 
 def _disputes(findings: Sequence[Finding]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import platform
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import netloop
@@ -75,6 +75,8 @@ class Report:
         findings: the kernel's features; empty when the probe was refused.
         error: why the loop cannot run, or None.
         second_opinion: which liburing bindings were asked, or why not.
+        allowed: what a loop's ring may do, and nothing else: names of operations, of their flags, and of registrations;
+            empty where a ring cannot be restricted.
     """
 
     kernel: str
@@ -83,6 +85,7 @@ class Report:
     findings: tuple[Finding, ...]
     error: str | None
     second_opinion: str
+    allowed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -117,7 +120,8 @@ def examine(
         error = _missing(findings)
     if error is None:
         _, error = _ask(lambda: (attempt or try_loop)() or {}, around)
-    return Report(around.release, platform.python_version(), read_limits(around), findings, error, opinion)
+    limits, allowed = read_limits(around), _allowed(offered)
+    return Report(around.release, platform.python_version(), limits, findings, error, opinion, allowed)
 
 
 def second_opinion() -> tuple[str, Mapping[str, bool]]:
@@ -138,6 +142,13 @@ def _probe_ring() -> Probe:
     load_event_loop()
     offered: Probe = importlib.import_module("netloop.core.probe").probe()
     return offered
+
+
+def _allowed(offered: Probe) -> Mapping[str, Sequence[str]]:
+    if not offered.get("registrations", {}).get("RESTRICTIONS"):
+        return {}
+    allowed: Mapping[str, Sequence[str]] = importlib.import_module("netloop.core.ring").list_allowed()
+    return allowed
 
 
 def _ask(question: Callable[[], Probe], around: Surroundings) -> tuple[Probe, str | None]:
