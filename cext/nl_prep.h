@@ -88,6 +88,28 @@ static inline void nl_prep_send(struct io_uring_sqe *sqe, struct nl_file file, c
 }
 
 /*
+ * A send that says nothing unless it fails, or could not take everything at once: no completion means that all was sent,
+ * as soon as the kernel has taken the submission. MSG_DONTWAIT has it end there, and MSG_WAITALL makes a failure of what
+ * was sent in part, whose completion tells how much that was.
+ */
+static inline void nl_prep_send_silent(struct io_uring_sqe *sqe, struct nl_file file, const void *data,
+                                       unsigned length, uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_SEND, file, data, length, 0, token);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
+}
+
+/* The same with a message of several pieces. */
+static inline void nl_prep_sendmsg_silent(struct io_uring_sqe *sqe, struct nl_file file, const struct msghdr *message,
+                                          uint64_t token)
+{
+    nl_prep(sqe, IORING_OP_SENDMSG, file, message, 1, 0, token);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->msg_flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
+}
+
+/*
  * Send a datagram to an address (Linux 6.1) or, where `name` is NULL, to where the socket is connected. The kernel
  * sends at most 2 GiB at a time; no socket takes a datagram of that size.
  */

@@ -172,6 +172,12 @@ static inline struct io_uring_cqe *nl_ring_peek(const struct nl_ring *ring, unsi
     return &ring->cqes[(head + index) & ring->cq_mask];
 }
 
+/* Are there completions that did not fit into the queue, and which the next enter puts there? */
+static inline bool nl_ring_overflowed(const struct nl_ring *ring)
+{
+    return (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
 /*
  * Take the completion of one operation out of the queue, if it is there, and store its result. For an operation that
  * has been cancelled and whose owner cannot wait for the next dispatch.

@@ -253,6 +253,7 @@ cdef extern from "nl_ring.h" nogil:
     unsigned nl_ring_space(const nl_ring *ring)
     io_uring_sqe *nl_ring_sqe(nl_ring *ring)
     unsigned nl_ring_ready(const nl_ring *ring)
+    bint nl_ring_overflowed(const nl_ring *ring)
     bint nl_ring_needs_enter(const nl_ring *ring)
     bint nl_ring_next(nl_ring *ring, io_uring_cqe *cqe)
     io_uring_cqe *nl_ring_peek(const nl_ring *ring, unsigned index)
@@ -429,6 +430,8 @@ cdef extern from "nl_prep.h" nogil:
     void nl_prep_recv(io_uring_sqe *sqe, nl_file file, void *buffer, unsigned length, unsigned flags, uint64_t token)
     void nl_prep_recv_group(io_uring_sqe *sqe, nl_file file, unsigned length, unsigned group, uint64_t token)
     void nl_prep_send(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
+    void nl_prep_send_silent(io_uring_sqe *sqe, nl_file file, const void *data, unsigned length, uint64_t token)
+    void nl_prep_sendmsg_silent(io_uring_sqe *sqe, nl_file file, const msghdr *message, uint64_t token)
     void nl_prep_sendto(io_uring_sqe *sqe, nl_file file, const void *data, size_t length, const void *name,
                         size_t name_length, unsigned flags, uint64_t token)
     void nl_prep_sendmsg(io_uring_sqe *sqe, nl_file file, const msghdr *message, unsigned flags, uint64_t token)

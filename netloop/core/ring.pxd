@@ -34,12 +34,15 @@ cdef class Endpoint:
     cdef flag dirty
     # Does the endpoint table hold it only weakly, because nothing of it is in flight? See Ring.rest().
     cdef flag resting
+    # Is an operation of it under way that completes only if it fails? See Ring.settle_silent().
+    cdef flag silent
     # Is its end near? Its completions are then dispatched before callbacks run, so that these find it gone.
     cdef flag ending
 
     cdef int on_flush(self) except -1
     cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_silent_end(self) except -1
     cdef int on_farewell(self) except -1
     cdef int on_park(self) except -1
     cdef int on_parked(self, io_uring_cqe *cqe) except -1
@@ -63,6 +66,12 @@ cdef class Endpoint:
             self.ring.dirty.append(self)
             self.dirty = True
         return 0
+
+    cdef inline io_uring_sqe *silent_sqe(self):
+        """A submission entry for an operation that completes only if it fails; one at a time."""
+        self.ring.silent.append(self)
+        self.silent = True
+        return self.sqe()
 
     cdef inline int write_cancel(self, unsigned op, unsigned lane) noexcept:
         """Write the submission that cancels an operation of this endpoint; there must be space for it."""
@@ -114,6 +123,8 @@ cdef class Ring:
     cdef dict resting
     cdef list dirty
     cdef list flushing
+    # Endpoints whose silent operations the kernel may not have taken yet.
+    cdef list silent
     cdef int in_flight
     # How many endpoints' end is near.
     cdef int endings
@@ -204,6 +215,9 @@ cdef class Ring:
     cdef int drop_buffer(self, unsigned op, unsigned flags) except -1
     cdef int register_memory(self, void *memory, size_t length) noexcept
     cdef int forget_memory(self, unsigned index) noexcept
+    cdef int settle_silent(self) except -1
+    cdef int note_failures(self) except -1
+    cdef int note_failure(self, uint64_t token) except -1
     cdef bint open_files(self) except -1
     cdef bint can_install(self) except -1
     cdef bint can_release(self) noexcept

@@ -174,6 +174,10 @@ cdef class Endpoint:
         """An operation has completed. Raises nothing but SystemExit and KeyboardInterrupt."""
         raise NotImplementedError
 
+    cdef int on_silent_end(self) except -1:
+        """The operation has succeeded that completes only if it fails. No code of the application may run in here."""
+        raise NotImplementedError
+
     cdef int on_farewell(self) except -1:
         """Its place in the ready queue has come, for which it has asked; code of the application may run in here."""
         raise NotImplementedError
@@ -287,6 +291,7 @@ cdef class Ring:
         self.resting = {}
         self.late_calls = {}
         self.pools = []
+        self.silent = []
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
@@ -425,6 +430,7 @@ cdef class Ring:
         """In a forked child: give the inherited ring up without touching what it shares with the parent."""
         self.abandoned = True
         self.in_flight = 0
+        self.silent.clear()
         c.nl_ring_abandon(&self.ring)
 
     # The endpoint table -----------------------------------------------------------------------------------------
@@ -542,6 +548,8 @@ cdef class Ring:
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
         if wait and self.pulse != NULL:
             c.nl_pulse_got_lock(self.pulse)
+        if self.silent:
+            self.settle_silent()
         if result >= 0 or result == -EINTR:
             return 0
         if result == -EBUSY or result == -EAGAIN:
@@ -566,7 +574,56 @@ cdef class Ring:
             return False
         with nogil:
             c.nl_ring_submit(&self.ring)
+        if self.silent:
+            self.settle_silent()
         return c.nl_ring_unsubmitted(&self.ring) == 0
+
+    cdef int settle_silent(self) except -1:
+        """Tell the owners of silent operations of their end: the kernel has taken them, and complains of none.
+
+        Its complaints are among the completions. While it has not taken all that is written, or has completions that
+        did not fit into the queue, nothing is known, and what those operations refer to is kept.
+        """
+        cdef Endpoint endpoint
+        cdef list batch = self.silent
+        if c.nl_ring_unsubmitted(&self.ring) or c.nl_ring_overflowed(&self.ring):
+            return 0
+        self.note_failures()
+        self.silent = []
+        for each in batch:
+            endpoint = <Endpoint>each
+            if endpoint.silent:
+                endpoint.silent = False
+                endpoint.in_flight -= 1
+                self.in_flight -= 1
+                if self.closing:
+                    endpoint.on_abandoned(c.NL_SEND, 0, 0, 0)
+                else:
+                    endpoint.on_silent_end()
+        return 0
+
+    cdef int note_failures(self) except -1:
+        """Find the silent operations that have failed: they will be dispatched as any others."""
+        cdef c.io_uring_cqe *cqe
+        cdef unsigned index = 0
+        cdef size_t kept
+        while True:
+            cqe = c.nl_ring_peek(&self.ring, index)
+            if cqe == NULL:
+                break
+            if c.nl_token_op(cqe.user_data) == c.NL_SEND:
+                self.note_failure(cqe.user_data)
+            index += 1
+        for kept in range(self.ring.aside_next, self.ring.aside_end):
+            if c.nl_token_op(self.ring.aside[kept].user_data) == c.NL_SEND:
+                self.note_failure(self.ring.aside[kept].user_data)
+        return 0
+
+    cdef int note_failure(self, uint64_t token) except -1:
+        cdef uint32_t slot = c.nl_token_slot(token)
+        if c.nl_slots_match(&self.slots, slot, c.nl_token_generation(token)):
+            (<Endpoint>self.endpoints[slot]).silent = False
+        return 0
 
     cdef int dispatch(self) except -1:
         """Tell the owners of all completions that are there now.
@@ -600,6 +657,9 @@ cdef class Ring:
         if not cqe.flags & c.IORING_CQE_F_MORE:
             endpoint.in_flight -= 1
             self.in_flight -= 1
+            if op == c.NL_SEND:
+                # A silent one has failed, before settle_silent() has looked for that.
+                endpoint.silent = False
         if self.closing:
             self.drop_buffer(op, cqe.flags)
             return endpoint.on_abandoned(op, c.nl_token_lane(cqe.user_data), cqe.res, cqe.flags)

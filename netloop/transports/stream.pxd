@@ -36,6 +36,8 @@ cdef class StreamTransport(SocketTransport):
     cdef Outbox outbox
     cdef FileSend file_send
     cdef flag sending
+    # How much a send that says nothing unless it fails is to send, 0 if none is in flight, -1 if the last one failed.
+    cdef int32_t quietly
     cdef flag send_cancelled
     cdef flag write_ended
     cdef flag shutting_down
@@ -45,6 +47,7 @@ cdef class StreamTransport(SocketTransport):
     cdef int flush_receive(self) except -1
     cdef bint receives_elsewhere(self) noexcept
     cdef int flush_send(self) except -1
+    cdef bint may_be_silent(self, Py_ssize_t length) noexcept
     cdef bint send_leases(self, NextSend *send, Py_ssize_t length) except -1
 
     cdef int on_received(self, int res, unsigned flags) except -1
