@@ -23,8 +23,8 @@ LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 @dataclass(frozen=True)
 class Window:
-    """What the load generator saw in its measured window: ``latencies`` by figure (none when no message was complete
-    within it) and their distribution, in microseconds; CPU times in nanoseconds.
+    """What the load generator saw in its measured window: ``latencies`` by figure (none when none was measured, as of
+    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds.
     """
 
     seconds: float
@@ -37,7 +37,7 @@ class Window:
 
 def command(settings: Settings, server: Server, row: Row, seconds: float, warmup: float, count: int) -> list[str]:
     """Return the load generator's command line for that many connections."""
-    load = [str(settings.programs / "load"), "--port", str(server.port), "--server-pid", str(server.pid)]
+    load = [str(settings.programs / row.program.load), "--port", str(server.port), "--server-pid", str(server.pid)]
     load += ["--connections", str(count), "--depth", str(row.depth)]
     load += ["--seconds", f"{seconds:g}", "--warmup", f"{warmup:g}"]
     return [*load, *row.program.flags, *load_arguments(settings.scratch, row)]
@@ -77,8 +77,8 @@ def parse(line: str) -> Window:
     return Window(
         seconds=report["seconds"],
         messages=messages,
-        latencies={name: report[name] for name in LATENCIES} if report["messages"] else {},
-        distribution=report["distribution_us"] if report["messages"] else [],
+        latencies={name: report[name] for name in LATENCIES} if report["max_us"] else {},
+        distribution=report["distribution_us"] if report["max_us"] else [],
         server_cpu=server_cpu,
         load_cpu=report["load_cpu_ns"],
     )

@@ -12,7 +12,8 @@ class Program:
 
     ``server`` is a file in ``servers/``; ``driver`` says who drives it: ``load`` (the C load generator), ``wrk``,
     ``idle`` (connections that only exist) or ``micro`` (nobody: the program measures its own loop). ``flags`` are for
-    the load generator. ``c_servers`` says whether the C servers can serve the kind too. ``needs`` are Python packages.
+    the load generator, which ``load`` names. ``c_servers`` names the C servers that can serve the kind too, ``c_words``
+    is what they are told. ``needs`` are Python packages.
     """
 
     server: str
@@ -20,20 +21,31 @@ class Program:
     shape: str = SIZED
     driver: str = "load"
     flags: tuple[str, ...] = ()
-    c_servers: bool = False
+    load: str = "load"
+    c_servers: tuple[str, ...] = ()
+    c_words: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
+#: C servers: the two for TCP echo, and the one for datagrams.
+_TCP, _PACKETS = ("c-uring", "c-epoll"), ("c-packets",)
+
 PROGRAMS = {
-    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=True),
+    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=_TCP),
     "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
     "streams": Program("echo_streams.py", "streams echo"),
     "sock": Program("echo_sock.py", "sock_* echo"),
     "upload": Program("upload.py", "upload"),
     "download": Program("download.py", "download"),
-    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=True),
+    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=_TCP),
     "broadcast": Program("broadcast.py", "broadcast", flags=("--broadcast",)),
-    "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",)),
+    "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",), c_servers=_PACKETS, c_words=("echo",)),
+    "packet_send": Program(
+        "packet_sender.py", "UDP packets sent", load="packet_load", c_servers=_PACKETS, c_words=("send",)
+    ),
+    "packet_receive": Program(
+        "packet_taker.py", "UDP packets received", load="packet_load", c_servers=_PACKETS, c_words=("receive",)
+    ),
     "aiohttp": Program("aiohttp_app.py", "aiohttp hello", COUNTED, flags=("--http",), needs=("aiohttp",)),
     "wrk": Program("aiohttp_app.py", "aiohttp hello, by wrk", COUNTED, driver="wrk", needs=("aiohttp",)),
     "json": Program("aiohttp_app.py", "aiohttp JSON POST", COUNTED, flags=("--http",), needs=("aiohttp",)),
@@ -43,7 +55,7 @@ PROGRAMS = {
     "wsbroadcast": Program("aiohttp_app.py", "aiohttp websocket broadcast", flags=("--broadcast",), needs=("aiohttp",)),
     "fastapi": Program("fastapi_hello.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
     "idle": Program(
-        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=True
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=_TCP
     ),
     "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
     "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),
