@@ -35,11 +35,21 @@ if TYPE_CHECKING:
     from netloop import metrics as metrics
     from netloop.event_loop import EventLoop as EventLoop
     from netloop.setup.policy import EventLoopPolicy as EventLoopPolicy
+    from netloop.transports.packet_batch import Packet as Packet
+    from netloop.transports.packet_batch import PacketBatch as PacketBatch
+    from netloop.transports.packet_protocol import PacketError as PacketError
+    from netloop.transports.packet_protocol import PacketProtocol as PacketProtocol
+    from netloop.transports.packet_transport import PacketTransport as PacketTransport
 
 __all__ = [
     "EventLoop",
     "EventLoopPolicy",
     "FallbackName",
+    "Packet",
+    "PacketBatch",
+    "PacketError",
+    "PacketProtocol",
+    "PacketTransport",
     "StallReport",
     "Statistics",
     "Unavailable",
@@ -62,6 +72,18 @@ def __getattr__(name: str) -> Any:
         from netloop.setup.policy import EventLoopPolicy
 
         value = EventLoopPolicy
+    elif name in ("Packet", "PacketBatch"):
+        from netloop.transports import packet_batch
+
+        value = getattr(packet_batch, name)
+    elif name in ("PacketError", "PacketProtocol"):
+        from netloop.transports import packet_protocol
+
+        value = getattr(packet_protocol, name)
+    elif name == "PacketTransport":
+        from netloop.transports.packet_transport import PacketTransport
+
+        value = PacketTransport
     elif name == "metrics":
         value = importlib.import_module("netloop.metrics")
     else:

@@ -18,6 +18,7 @@ from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
 from netloop.hosted.inspection import Inspection
 from netloop.hosted.nesting import NoNesting
+from netloop.hosted.packets import PacketEndpoints
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
@@ -63,6 +64,7 @@ class EventLoop(
     SocketOperations,
     SendFile,
     UnixSockets,
+    PacketEndpoints,
     Subprocesses,
     DefaultExecutor,
     NoNesting,

@@ -40,6 +40,7 @@ cdef class Endpoint:
     cdef int on_flush(self) except -1
     cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
+    cdef int on_gathered(self) except -1
     cdef int on_farewell(self) except -1
     cdef int on_park(self) except -1
     cdef int on_parked(self, io_uring_cqe *cqe) except -1
@@ -107,6 +108,8 @@ cdef class Ring:
     cdef nl_files files
     cdef list endpoints
     cdef dict resting
+    # Endpoints that hand over together what completions of one dispatch have brought.
+    cdef list gathered
     cdef list dirty
     cdef list flushing
     cdef int in_flight

@@ -153,6 +153,10 @@ cdef class Endpoint:
         """An operation has completed. Raises nothing but SystemExit and KeyboardInterrupt."""
         raise NotImplementedError
 
+    cdef int on_gathered(self) except -1:
+        """All completions of a dispatch have been told, in which this endpoint has asked for this by Ring.gathered."""
+        raise NotImplementedError
+
     cdef int on_farewell(self) except -1:
         """Its place in the ready queue has come, for which it has asked; code of the application may run in here."""
         raise NotImplementedError
@@ -261,11 +265,12 @@ cdef class Ring:
         self.endpoints = []
         self.resting = {}
         self.late_calls = {}
+        self.gathered = []
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
-        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_LIMIT, DATAGRAM_BUFFERS,
-                                     DATAGRAM_BUFFERS_MAX)
+        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_CONTROL_ROOM + c.NL_DATAGRAM_LIMIT,
+                                     DATAGRAM_BUFFERS, DATAGRAM_BUFFERS_MAX)
         self.faults = faults
         self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
         self.completion_entries = max(completion_entries, self.submission_entries)
@@ -540,9 +545,17 @@ cdef class Ring:
         cdef unsigned remaining = c.nl_ring_ready(&self.ring)
         if remaining > self.most_completions:
             self.most_completions = remaining
-        while remaining and c.nl_ring_next(&self.ring, &cqe):
-            remaining -= 1
-            self.dispatch_one(&cqe)
+        try:
+            while remaining and c.nl_ring_next(&self.ring, &cqe):
+                remaining -= 1
+                self.dispatch_one(&cqe)
+            while self.gathered:
+                (<Endpoint>self.gathered.pop(0)).on_gathered()
+        except BaseException:
+            # An exit from the loop. If it goes on, what was gathered must not wait for the next completion.
+            for endpoint in self.gathered:
+                (<Endpoint>endpoint).mark_dirty()
+            raise
         return 0
 
     cdef int dispatch_one(self, const c.io_uring_cqe *cqe) except -1:
@@ -742,6 +755,7 @@ cdef class Ring:
         if self.ring.fd < 0:
             return
         self.pulse = NULL
+        self.gathered.clear()
         try:
             if self.is_owner():
                 self.cancel_all(CLOSE_SECONDS)
