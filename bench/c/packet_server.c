@@ -19,7 +19,7 @@ struct server {
     struct packet_batch batch;
 };
 
-/* What is taken between two answers, and what was since the last order. */
+/* What was taken since the last order, and how much of it when it was last answered. */
 struct count {
     struct sockaddr_in customer;
     uint64_t every;
@@ -72,7 +72,7 @@ static void take_message(struct server *server, struct count *count, unsigned me
     const size_t segment = packets_segment(&server->batch, message);
     count->packets += segment == 0 ? 1 : (length + segment - 1) / segment;
     count->bytes += length;
-    if (count->every > 0 && count->packets - count->answered >= count->every) {
+    if (count->every > 0 && count->packets / count->every > count->answered / count->every) {
         count->answered = count->packets;
         answer(server, count);
     }

@@ -117,6 +117,9 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
         case "tls":
             certificate, key = _certificate(scratch)
             return ["--certificate", certificate, "--key", key]
+        case "http3":
+            certificate, key = _certificate(scratch)
+            return ["--content", random_file(scratch, row.size), "--certificate", certificate, "--key", key]
         case _:
             return []
 

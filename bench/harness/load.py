@@ -43,6 +43,11 @@ def command(settings: Settings, server: Server, row: Row, seconds: float, warmup
     return [*load, *row.program.flags, *load_arguments(settings.scratch, row)]
 
 
+def cpu_of(row: Row, settings: Settings) -> int | None:
+    """Return the CPU of the load generator."""
+    return settings.server_cpu if row.program.shares_cpu else settings.load_cpu
+
+
 def _report(line: str) -> Mapping[str, Any]:
     """Read the load generator's JSON.
 
@@ -109,7 +114,7 @@ def prime(server: Server, row: Row, settings: Settings) -> None:
     Raises:
         BenchError: the server does not answer, or not as it should.
     """
-    _report(_run(command(settings, server, row, 0.0, 0.0, 1), settings.load_cpu, MARGIN))
+    _report(_run(command(settings, server, row, 0.0, 0.0, 1), cpu_of(row, settings), MARGIN))
 
 
 def run(server: Server, row: Row, settings: Settings) -> Window:
@@ -120,7 +125,7 @@ def run(server: Server, row: Row, settings: Settings) -> Window:
     """
     seconds = settings.seconds if row.size < LARGE else max(settings.seconds, LARGE_SECONDS)
     arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
-    return parse(_run(arguments, settings.load_cpu, seconds + settings.warmup + MARGIN))
+    return parse(_run(arguments, cpu_of(row, settings), seconds + settings.warmup + MARGIN))
 
 
 class GatedLoad:
@@ -128,7 +133,7 @@ class GatedLoad:
 
     def __init__(self, server: Server, row: Row, settings: Settings, seconds: float) -> None:
         self._limit = seconds + settings.warmup + MARGIN
-        with pinned(settings.load_cpu):
+        with pinned(cpu_of(row, settings)):
             self._process = subprocess.Popen(
                 [*command(settings, server, row, seconds, settings.warmup, row.connections), "--gate"],
                 bufsize=0,

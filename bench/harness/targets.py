@@ -53,6 +53,7 @@ TARGETS = (
     _efficiency("packet_receive:100x64", 1.8),
     _efficiency("packet_send:1x1200 packet_receive:1x1200", 0.6, "c-packets"),
     _efficiency("call_soon call_soon_threadsafe call_later", 1.3),
+    Target("http3:*", "cpu_us", 0.75),
     Target("idle:*", "connection_kib", 0.5),
     Target("protocol:100*x64 protocol:100*x1k", "calls", 0.05, against=None),
 )

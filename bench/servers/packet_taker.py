@@ -39,7 +39,7 @@ class Count:
         self._packets += packets
         self._bytes += size
         if self._packets >= self._due and self._every:
-            self._due = self._packets + self._every
+            self._due = (self._packets // self._every + 1) * self._every
             self._answer()
 
     def _answer(self) -> None:
