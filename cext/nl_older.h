@@ -14,6 +14,7 @@ enum nl_lacking {
     NL_LACKS_OPTIONS = 8,        /* socket options as commands, Linux 6.7 */
     NL_LACKS_NAMES = 16,         /* the names of a socket as a command, Linux 6.19 */
     NL_LACKS_RELEASE = 32,       /* files that go at once when they are closed in the table, Linux 6.13 */
+    NL_LACKS_NAPI = 64,          /* polling the queues of network cards, Linux 6.9 */
 };
 
 struct nl_older {

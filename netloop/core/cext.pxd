@@ -238,6 +238,7 @@ cdef extern from "nl_ring.h" nogil:
     int nl_ring_enable(nl_ring *ring)
     void nl_ring_register_fd(nl_ring *ring)
     void nl_ring_unregister_fd(nl_ring *ring)
+    int nl_ring_busy_poll(nl_ring *ring, unsigned microseconds)
     void nl_ring_close(nl_ring *ring)
     void nl_ring_abandon(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
@@ -356,6 +357,7 @@ cdef extern from "nl_older.h" nogil:
         NL_LACKS_OPTIONS
         NL_LACKS_NAMES
         NL_LACKS_RELEASE
+        NL_LACKS_NAPI
 
     struct nl_older:
         nl_sys sys
@@ -372,6 +374,7 @@ cdef extern from "nl_probe.h" nogil:
         bint fixed_files
         bint registered_buffers
         bint registered_rings
+        bint busy_polling
         bint accepts_now
         bint sets_options
         bint tells_names

@@ -124,6 +124,8 @@ cdef class Ring:
     cdef bint abandoned
     cdef bint closing
     cdef unsigned submission_entries, completion_entries
+    # Microseconds for which waits poll the queues of network cards, or 0.
+    cdef unsigned busy_poll
     cdef unsigned fixed_files
     cdef bint files_refused
     # Can an accept be kept from waiting? Does the kernel refuse to tell a fixed file's names?

@@ -62,8 +62,9 @@ def ask_kernel(FaultPlan faults=None):
     """What the kernel offers, in its own numbers; netloop.core.probe gives them names.
 
     Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number;
-    whether it registers buffer groups, files, buffers and ring descriptors; and whether trials succeeded of an accept
-    that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the table.
+    whether it registers buffer groups, files, buffers, ring descriptors and busy polling; and whether trials succeeded
+    of an accept that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the
+    table.
 
     Raises OSError with the errno of the system call that was refused.
     """
@@ -74,7 +75,8 @@ def ask_kernel(FaultPlan faults=None):
     if error:
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
-    registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings)
+    registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings,
+                     answer.busy_polling)
     trials = (answer.accepts_now, answer.sets_options, answer.tells_names, answer.releases_files)
     return answer.setup_flags, answer.features, operations, list(map(bool, registrations)), list(map(bool, trials))
 
@@ -105,6 +107,7 @@ _LACKING = {
     "FIXED_FD_INSTALL": c.NL_LACKS_INSTALL, "READ_MULTISHOT": c.NL_LACKS_READ_MULTISHOT,
     "IORING_ACCEPT_DONTWAIT": c.NL_LACKS_ACCEPT_NOW, "SOCKET_URING_OP_SETSOCKOPT": c.NL_LACKS_OPTIONS,
     "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES, "files closed at once": c.NL_LACKS_RELEASE,
+    "NAPI": c.NL_LACKS_NAPI,
 }
 
 
@@ -346,6 +349,13 @@ cdef class Ring:
             c.nl_ring_unregister_fd(&self.ring)
         return 0
 
+    def poll_busily(self, unsigned microseconds):
+        """Have waits poll the queues of network cards for so long before they sleep. Raises OSError."""
+        cdef int error = c.nl_ring_busy_poll(&self.ring, microseconds)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+        self.busy_poll = microseconds
+
     cdef int set_aside(self) except -1:
         """Move the completions that are there to memory of our own, where they can be looked at and handed over."""
         if c.nl_ring_set_aside(&self.ring):
@@ -359,6 +369,9 @@ cdef class Ring:
                                          self.ring.setup_flags)
         if error:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
+        if self.busy_poll:
+            # The ring before has taken it; a refusal would cost latency only.
+            c.nl_ring_busy_poll(&fresh, self.busy_poll)
         fresh.counters = self.ring.counters
         fresh.aside, self.ring.aside = self.ring.aside, NULL
         fresh.aside_next, fresh.aside_end = self.ring.aside_next, self.ring.aside_end

@@ -72,6 +72,10 @@ cdef class LoopCore:
         self.wake = Wake(self, self.ring, self.inbox, self.ready, self._signal_handlers)
         c.nl_heap_settle()
 
+    def _poll_busily(self, unsigned microseconds):
+        """Have waits poll the queues of network cards for so long before they sleep. Raises OSError."""
+        self.ring.poll_busily(microseconds)
+
     # Scheduling -------------------------------------------------------------------------------------------------
 
     def time(self):
