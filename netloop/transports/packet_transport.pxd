@@ -53,6 +53,7 @@ cdef class PacketTransport(DatagramBase):
     cdef int take_sent(self, unsigned number, int res) except -1
     cdef bint is_over(self, unsigned number, int res) except -1
     cdef bint refuses_segments(self, unsigned number, int res) except -1
+    cdef bint is_too_large(self, Destination destination, Py_ssize_t size) except -1
     cdef bint take_errors(self, int res, object mine) except -1
     cdef bint is_full(self) noexcept
     cdef int check_open(self) except -1

@@ -440,13 +440,24 @@ cdef class PacketTransport(DatagramBase):
     cdef bint refuses_segments(self, unsigned number, int res) except -1:
         """Has a send failed because it is one by segmentation? Then this route is sent such packets one by one."""
         cdef Lane *lane = &self.outbox.lanes[number]
-        cdef Route route = self.outbox.destination(number).route
+        cdef Destination destination = self.outbox.destination(number)
         if lane.packets == 1 or (res != -EINVAL and res != -EIO and res != -EMSGSIZE):
             return False
-        # EIO: the device or the path cannot. The others are for segments that are larger than the path takes.
-        route.refused_from = 0 if res == -EIO else min(route.refused_from, lane.size)
+        if res != -EIO and self.is_too_large(destination, lane.size):
+            # Smaller ones may go.
+            destination.route.refused_from = min(destination.route.refused_from, lane.size)
+        else:
+            destination.route.refused_from = 0
         self.loop.segmentation_refused += 1
         return True
+
+    cdef bint is_too_large(self, Destination destination, Py_ssize_t size) except -1:
+        """Is a datagram larger than a packet may be on the way to a destination?"""
+        try:
+            return size > packet_options.path_mtu(self.sock, destination.address, self.connected) - (
+                48 if destination.six else 28)
+        except OSError:
+            return True  # nobody knows
 
     cdef bint take_errors(self, int res, object mine) except -1:
         """Tell the protocol what is in the error queue.
