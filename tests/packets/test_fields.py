@@ -12,10 +12,10 @@ import struct
 import time
 
 import pytest
+from loop.helpers import HOST
 
 from .helpers import (
     EVERYTHING,
-    HOST,
     IP_PKTINFO,
     IP_RECVTOS,
     IP_RECVTTL,
