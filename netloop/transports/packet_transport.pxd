@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from netloop.core.cext cimport flag, msghdr
 from netloop.transports.datagram_base cimport DatagramBase
@@ -38,6 +38,9 @@ cdef class PacketTransport(DatagramBase):
     cdef dict routes
     # Source addresses in the kernel's form, by what they were given as.
     cdef dict sources
+    # What the error queue had in this turn and the one before, by errno; and when it had something last.
+    cdef set errors
+    cdef uint64_t errors_turn
 
     cdef int flush_receive(self) except -1
     cdef int on_received(self, int res, unsigned flags) except -1
@@ -53,6 +56,7 @@ cdef class PacketTransport(DatagramBase):
     cdef int take_sent(self, unsigned number, int res) except -1
     cdef bint is_over(self, unsigned number, int res) except -1
     cdef bint refuses_segments(self, unsigned number, int res) except -1
+    cdef bint is_too_large(self, Destination destination, Py_ssize_t size) except -1
     cdef bint take_errors(self, int res, object mine) except -1
     cdef bint is_full(self) noexcept
     cdef int check_open(self) except -1

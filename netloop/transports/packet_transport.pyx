@@ -62,6 +62,7 @@ cdef class PacketTransport(DatagramBase):
         self.destinations = {}
         self.routes = {}
         self.sources = {}
+        self.errors = set()
 
     cdef bint has_sends(self) noexcept:
         return self.sending != 0
@@ -131,7 +132,7 @@ cdef class PacketTransport(DatagramBase):
         if res == -ENOBUFS:
             # Nothing is lost: datagrams stay in the socket until the receive is armed again.
             return self.ring.datagrams.starve(self)
-        if not self.take_errors(0, None):
+        if not self.take_errors(res, None):
             self.tell_error_soon(os_error(res))
         return 0
 
@@ -432,7 +433,7 @@ cdef class PacketTransport(DatagramBase):
             return False
         destination = self.outbox.destination(number).address
         error = PacketError(-res, os.strerror(-res), destination)
-        if self.take_errors(-res, error) or self.refuses_segments(number, res):
+        if self.take_errors(res, error) or self.refuses_segments(number, res):
             return False
         self.tell_error_soon(error)
         return True
@@ -440,36 +441,50 @@ cdef class PacketTransport(DatagramBase):
     cdef bint refuses_segments(self, unsigned number, int res) except -1:
         """Has a send failed because it is one by segmentation? Then this route is sent such packets one by one."""
         cdef Lane *lane = &self.outbox.lanes[number]
-        cdef Route route = self.outbox.destination(number).route
+        cdef Destination destination = self.outbox.destination(number)
         if lane.packets == 1 or (res != -EINVAL and res != -EIO and res != -EMSGSIZE):
             return False
-        # EIO: the device or the path cannot. The others are for segments that are larger than the path takes.
-        route.refused_from = 0 if res == -EIO else min(route.refused_from, lane.size)
+        if res != -EIO and self.is_too_large(destination, lane.size):
+            # Smaller ones may go.
+            destination.route.refused_from = min(destination.route.refused_from, lane.size)
+        else:
+            destination.route.refused_from = 0
         self.loop.segmentation_refused += 1
         return True
 
-    cdef bint take_errors(self, int res, object mine) except -1:
-        """Tell the protocol what is in the error queue.
+    cdef bint is_too_large(self, Destination destination, Py_ssize_t size) except -1:
+        """Is a datagram larger than a packet may be on the way to a destination?"""
+        try:
+            return size > packet_options.path_mtu(self.sock, destination.address, self.connected) - (
+                48 if destination.six else 28)
+        except OSError:
+            return True  # nobody knows
 
-        `mine` is the error of a send that has just failed with `res`; it is given what the queue has about it. Says
-        whether there was an error that an earlier packet has met, which a call that fails now fails for.
+    cdef bint take_errors(self, int res, object mine) except -1:
+        """Tell the protocol what is in the error queue, after a call has failed with `res`.
+
+        `mine` is the error of a send, which is given what the queue has about it. Says whether the call has failed for
+        an earlier packet's sake. Several calls may be in flight when packets meet errors, and the first of them that is
+        taken in finds what all have failed for.
         """
         cdef c.nl_send_error found
-        cdef bint earlier = False
         if self.family == c.AF_UNIX:
             return False
+        if self.loop.turns > self.errors_turn + 1:
+            self.errors.clear()
         while c.nl_send_error_take(self.file.number, &found):
             mtu = found.info if found.error == EMSGSIZE and found.info else None
-            if mine is not None and found.origin == c.NL_ORIGIN_LOCAL and found.error == res:
+            if mine is not None and found.origin == c.NL_ORIGIN_LOCAL and found.error == -res:
                 mine.mtu = mtu
                 continue
             if not found.error:
                 continue  # it tells of a packet that has gone, which nobody has asked for here
-            earlier = earlier or res == 0 or found.error == res
+            self.errors.add(found.error)
+            self.errors_turn = self.loop.turns
             self.tell_error_soon(PacketError(
                 found.error, os.strerror(found.error), decode_address(&found.destination, found.destination_length),
                 mtu, decode_address(&found.offender, found.offender_length)))
-        return earlier
+        return -res in self.errors
 
     # Flow control -----------------------------------------------------------------------------------------------
 
