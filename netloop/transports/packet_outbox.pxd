@@ -20,6 +20,8 @@ cdef class Destination:
     # The kernel's form of the address, None where the socket is connected, and Python's.
     cdef bytes name
     cdef object address
+    # The host's address as a str; None for UNIX.
+    cdef str host
     cdef Route route
     # The largest payload.
     cdef Py_ssize_t limit

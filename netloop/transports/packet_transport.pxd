@@ -24,6 +24,8 @@ cdef class PacketTransport(DatagramBase):
     cdef Py_ssize_t batch_limit
     # Did the last batch find no room?
     cdef flag full
+    # Has the device's queue been found full since the outbox was empty?
+    cdef flag congested
     # Has the kernel been told to look at transmit times?
     cdef flag timed
     # The marks of the write buffer that count packets.
@@ -40,6 +42,8 @@ cdef class PacketTransport(DatagramBase):
     cdef dict sources
     # What the error queue had in this turn and the one before, by errno; and when it had something last.
     cdef set errors
+    # And the path MTU by host, where the kernel has told it of packets that were too large to be sent.
+    cdef dict mtus
     cdef uint64_t errors_turn
 
     cdef int flush_receive(self) except -1
@@ -57,6 +61,6 @@ cdef class PacketTransport(DatagramBase):
     cdef bint is_over(self, unsigned number, int res) except -1
     cdef bint refuses_segments(self, unsigned number, int res) except -1
     cdef bint is_too_large(self, Destination destination, Py_ssize_t size) except -1
-    cdef bint take_errors(self, int res, object mine) except -1
+    cdef bint take_errors(self, int res) except -1
     cdef bint is_full(self) noexcept
     cdef int check_open(self) except -1

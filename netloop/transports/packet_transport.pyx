@@ -63,6 +63,7 @@ cdef class PacketTransport(DatagramBase):
         self.routes = {}
         self.sources = {}
         self.errors = set()
+        self.mtus = {}
 
     cdef bint has_sends(self) noexcept:
         return self.sending != 0
@@ -132,7 +133,7 @@ cdef class PacketTransport(DatagramBase):
         if res == -ENOBUFS:
             # Nothing is lost: datagrams stay in the socket until the receive is armed again.
             return self.ring.datagrams.starve(self)
-        if not self.take_errors(res, None):
+        if not self.take_errors(res):
             self.tell_error_soon(os_error(res))
         return 0
 
@@ -280,22 +281,21 @@ cdef class PacketTransport(DatagramBase):
 
     cdef Destination new_destination(self, bytes name, object address):
         cdef Destination made = Destination.__new__(Destination)
-        cdef str host
         made.name = name
         made.address = address
         if self.family == c.AF_UNIX:
             made.limit = NO_LIMIT
             made.route = Route.__new__(Route)
             return made
-        host = address[0] if name is None else decode_address(
+        made.host = address[0] if name is None else decode_address(
             <const c.sockaddr_storage *>PyBytes_AS_STRING(name), <c.socklen_t>PyBytes_GET_SIZE(name))[0]
-        made.six = self.family == c.AF_INET6 and not host.startswith("::ffff:")
+        made.six = self.family == c.AF_INET6 and not made.host.startswith("::ffff:")
         made.limit = c.NL_PAYLOAD_LIMIT_6 if made.six else c.NL_PAYLOAD_LIMIT_4
-        made.route = self.routes.get(host)
+        made.route = self.routes.get(made.host)
         if made.route is None:
             if len(self.routes) >= KNOWN_LIMIT:
                 self.routes.clear()
-            made.route = self.routes[host] = Route.__new__(Route)
+            made.route = self.routes[made.host] = Route.__new__(Route)
         return made
 
     cdef bytes control_of(self, Destination destination, object source, object ecn, object at):
@@ -360,7 +360,8 @@ cdef class PacketTransport(DatagramBase):
         if self.full:
             return self.wait_for_room()
         self.sending = self.outbox.build(
-            min(self.batch_limit, entries), c.nl_datagram_room(self.file.number) if self.outbox.packets > 1 else 0)
+            1 if self.congested else min(self.batch_limit, entries),
+            c.nl_datagram_room(self.file.number) if self.outbox.packets > 1 else 0)
         for lane in range(self.sending):
             self.prepare_send(lane)
         return 0
@@ -412,11 +413,14 @@ cdef class PacketTransport(DatagramBase):
             self.outbox.settle()
             if self.outbox.waiting():
                 self.mark_dirty()
+            else:
+                self.congested = False
         return 0
 
     cdef bint is_over(self, unsigned number, int res) except -1:
         """Is the kernel done with a lane, which it has sent or refused? Otherwise it is to be sent anew."""
         cdef Lane *lane = &self.outbox.lanes[number]
+        cdef Destination destination
         if res >= 0:
             self.loop.packets_sent += <uint64_t>lane.packets
             if lane.packets > 1:
@@ -426,16 +430,17 @@ cdef class PacketTransport(DatagramBase):
             self.full = True
             return False
         if res == -ENOBUFS:
-            # The queue of the device is full, of which no poll tells.
-            self.full = self.polled = True
+            # The queue of the device is full, of which no poll tells. From now on one send at a time, because a smaller
+            # one that is tried with it may find room.
+            self.full = self.polled = self.congested = True
             return False
         if res == -EINTR or res == -c.ECANCELED:
             return False
-        destination = self.outbox.destination(number).address
-        error = PacketError(-res, os.strerror(-res), destination)
-        if self.take_errors(res, error) or self.refuses_segments(number, res):
+        if self.take_errors(res) or self.refuses_segments(number, res):
             return False
-        self.tell_error_soon(error)
+        destination = self.outbox.destination(number)
+        mtu = self.mtus.get(destination.host) if res == -EMSGSIZE else None
+        self.tell_error_soon(PacketError(-res, os.strerror(-res), destination.address, mtu))
         return True
 
     cdef bint refuses_segments(self, unsigned number, int res) except -1:
@@ -460,30 +465,32 @@ cdef class PacketTransport(DatagramBase):
         except OSError:
             return True  # nobody knows
 
-    cdef bint take_errors(self, int res, object mine) except -1:
+    cdef bint take_errors(self, int res) except -1:
         """Tell the protocol what is in the error queue, after a call has failed with `res`.
 
-        `mine` is the error of a send, which is given what the queue has about it. Says whether the call has failed for
-        an earlier packet's sake. Several calls may be in flight when packets meet errors, and the first of them that is
-        taken in finds what all have failed for.
+        Says whether the call has failed for an earlier packet's sake. Several calls may be in flight when packets meet
+        errors, and the first of them that is taken in finds what all have failed for.
         """
         cdef c.nl_send_error found
         if self.family == c.AF_UNIX:
             return False
         if self.loop.turns > self.errors_turn + 1:
             self.errors.clear()
+            self.mtus.clear()
         while c.nl_send_error_take(self.file.number, &found):
-            mtu = found.info if found.error == EMSGSIZE and found.info else None
-            if mine is not None and found.origin == c.NL_ORIGIN_LOCAL and found.error == -res:
-                mine.mtu = mtu
-                continue
             if not found.error:
                 continue  # it tells of a packet that has gone, which nobody has asked for here
-            self.errors.add(found.error)
             self.errors_turn = self.loop.turns
-            self.tell_error_soon(PacketError(
-                found.error, os.strerror(found.error), decode_address(&found.destination, found.destination_length),
-                mtu, decode_address(&found.offender, found.offender_length)))
+            destination = decode_address(&found.destination, found.destination_length)
+            mtu = found.info if found.error == EMSGSIZE and found.info else None
+            if found.origin == c.NL_ORIGIN_LOCAL:
+                # The send itself fails too, and is told of by that.
+                if destination is not None:
+                    self.mtus[destination[0]] = mtu
+                continue
+            self.errors.add(found.error)
+            self.tell_error_soon(PacketError(found.error, os.strerror(found.error), destination, mtu,
+                                             decode_address(&found.offender, found.offender_length)))
         return -res in self.errors
 
     # Flow control -----------------------------------------------------------------------------------------------

@@ -70,10 +70,12 @@ async def test_the_port_can_be_shared(loop):
 async def test_unix_addresses(loop, tmp_path, name):
     path = {"path": str(tmp_path / "s"), "abstract": f"\0netloop-{os.getpid()}", "bytes": os.fsencode(tmp_path / "s")}
     for _ in range(2):  # the second time what the first has left there is removed
-        async with packets(local_addr=path[name], family=UNIX) as receiver:
-            async with packets(remote_addr=path[name], family=UNIX) as sender:
-                sender.transport.send_packets([b"x", b"y"])
-                assert await receiver.until_packets(2) == [b"x", b"y"]
+        async with (
+            packets(local_addr=path[name], family=UNIX) as receiver,
+            packets(remote_addr=path[name], family=UNIX) as sender,
+        ):
+            sender.transport.send_packets([b"x", b"y"])
+            assert await receiver.until_packets(2) == [b"x", b"y"]
 
 
 async def test_names_of_hosts_are_resolved(loop):
@@ -107,16 +109,17 @@ async def test_bad_arguments_are_named(loop, error, message, options):
         await loop.create_packet_endpoint(Packets, **{"local_addr": (HOST, 0), **options})
 
 
-async def test_sockets_that_will_not_do(loop):
-    with socket.socket(FOUR, socket.SOCK_STREAM) as sock:
-        with pytest.raises(ValueError, match="A datagram socket was expected"):
-            await loop.create_packet_endpoint(Packets, sock=sock)
-    with socket.socket(FOUR, socket.SOCK_DGRAM) as sock:
-        with pytest.raises(ValueError, match="socket modifier keyword arguments can not be used"):
-            await loop.create_packet_endpoint(Packets, (HOST, 0), sock=sock)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM) as sock:
-        with pytest.raises(ValueError, match="for sockets of IPv4, IPv6 or UNIX"):
-            await loop.create_packet_endpoint(Packets, sock=sock)
+SOCKETS = [
+    ("A datagram socket was expected", FOUR, socket.SOCK_STREAM, None),
+    ("socket modifier keyword arguments can not be used", FOUR, socket.SOCK_DGRAM, (HOST, 0)),
+    ("for sockets of IPv4, IPv6 or UNIX", socket.AF_NETLINK, socket.SOCK_DGRAM, None),
+]
+
+
+@pytest.mark.parametrize(("message", "family", "kind", "local_addr"), SOCKETS)
+async def test_sockets_that_will_not_do(loop, message, family, kind, local_addr):
+    with socket.socket(family, kind) as sock, pytest.raises(ValueError, match=message):
+        await loop.create_packet_endpoint(Packets, local_addr, sock=sock)
 
 
 async def test_a_factory_that_fails_leaves_nothing(loop):
