@@ -33,7 +33,7 @@ class PacketSender(asyncio.BaseProtocol):
 
     def __init__(self, packet: bytes) -> None:
         self._size = len(packet)
-        self._run = memoryview(packet * BURST_MAX)
+        self._run = packet * BURST_MAX
 
     def connection_made(self, transport: Any) -> None:
         """Keep the method that every order needs."""

@@ -19,8 +19,9 @@ cdef enum:
     TEXT_SIZE = 64
     # Where sun_path begins in struct sockaddr_un.
     UNIX_HEADER = 2
-    # How many senders of datagrams are known, as a power of two.
-    PEER_BITS = 9
+    # How many senders of datagrams are known, as a power of two. Two that share a place cost a new address with each
+    # datagram: of 100 senders two or three do. If all places were taken that would be a MiB.
+    PEER_BITS = 12
 
 # The senders that were heard of last, one for each hash of a name. All loops of the process share them.
 cdef list peers = [None] * (1 << PEER_BITS)
