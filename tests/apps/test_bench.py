@@ -25,12 +25,12 @@ ROWS = (
 PACKETS = ROWS[-4:]
 
 
-@pytest.mark.limit(60)
+@pytest.mark.limit(120)
 def test_a_short_run_measures_every_kind_of_row(start: Callable[..., Program], tmp_path: Path) -> None:
     words = ["-m", "netloop", "bench", "--rows", *ROWS, "--loops", *LOOPS, "c-packets", "--no-trace", "--no-plots"]
     words += ["--repeats", "1", "--seconds", "0.05", "--warmup", "0.05", "--output", str(tmp_path / "results")]
     program = start(*words)
-    assert program.wait() == 0, program.output
+    assert program.wait(90) == 0, program.output
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert results["errors"] == []
     assert {(sample["row"], sample["contender"]) for sample in results["samples"]} == {
