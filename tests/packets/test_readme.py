@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from loop.patience import stretched
@@ -36,6 +37,8 @@ def ask(client: socket.socket, address: tuple[str, int]) -> bytes:
         try:
             client.send(b"hello")
             return client.recv(100)
-        except (TimeoutError, ConnectionRefusedError):
+        except TimeoutError:
             pass
+        except ConnectionRefusedError:
+            time.sleep(0.05)
     return b""
