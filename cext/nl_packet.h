@@ -45,13 +45,21 @@ static inline int64_t nl_nanoseconds(const struct timespec *time)
     return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
 }
 
+/* Copy what a control message carries, if it carries that much: one that found too little room is cut. */
+static inline bool nl_control_copy(void *value, size_t size, const struct cmsghdr *control)
+{
+    if (control->cmsg_len < CMSG_LEN(size))
+        return false;
+    memcpy(value, CMSG_DATA(control), size);
+    return true;
+}
+
 static inline int nl_control_int(const struct cmsghdr *control)
 {
     int value = 0;
-    size_t length = control->cmsg_len - CMSG_LEN(0);
-    if (length < sizeof(int))
-        return length ? *CMSG_DATA(control) : 0;
-    memcpy(&value, CMSG_DATA(control), sizeof(value));
+    /* IPv4's type of service is a byte. */
+    if (!nl_control_copy(&value, sizeof(value), control) && control->cmsg_len > CMSG_LEN(0))
+        value = *CMSG_DATA(control);
     return value;
 }
 
@@ -61,12 +69,12 @@ static inline void nl_arrival_read_socket(struct nl_arrival *arrival, const stru
         arrival->dropped = (uint32_t)nl_control_int(control);
     } else if (control->cmsg_type == SCM_TIMESTAMPNS) {
         struct timespec time;
-        memcpy(&time, CMSG_DATA(control), sizeof(time));
-        arrival->time = nl_nanoseconds(&time);
+        if (nl_control_copy(&time, sizeof(time), control))
+            arrival->time = nl_nanoseconds(&time);
     } else if (control->cmsg_type == SCM_TIMESTAMPING) {
         struct timespec times[3]; /* by the kernel, unused, by the device */
-        memcpy(times, CMSG_DATA(control), sizeof(times));
-        arrival->hardware_time = nl_nanoseconds(&times[2]);
+        if (nl_control_copy(times, sizeof(times), control))
+            arrival->hardware_time = nl_nanoseconds(&times[2]);
     }
 }
 
@@ -74,7 +82,8 @@ static inline void nl_arrival_read_internet(struct nl_arrival *arrival, const st
 {
     if (control->cmsg_type == IP_PKTINFO) {
         struct in_pktinfo info;
-        memcpy(&info, CMSG_DATA(control), sizeof(info));
+        if (!nl_control_copy(&info, sizeof(info), control))
+            return;
         arrival->family = AF_INET;
         arrival->interface = (uint32_t)info.ipi_ifindex;
         memcpy(arrival->destination, &info.ipi_addr, sizeof(info.ipi_addr));
@@ -89,7 +98,8 @@ static inline void nl_arrival_read_internet6(struct nl_arrival *arrival, const s
 {
     if (control->cmsg_type == IPV6_PKTINFO) {
         struct in6_pktinfo info;
-        memcpy(&info, CMSG_DATA(control), sizeof(info));
+        if (!nl_control_copy(&info, sizeof(info), control))
+            return;
         arrival->family = AF_INET6;
         arrival->interface = info.ipi6_ifindex;
         memcpy(arrival->destination, &info.ipi6_addr, sizeof(info.ipi6_addr));
@@ -107,7 +117,8 @@ static inline void nl_arrival_read(struct nl_arrival *arrival, const void *memor
     memset(arrival, 0, sizeof(*arrival));
     arrival->service = arrival->hops = -1;
     for (struct cmsghdr *control = CMSG_FIRSTHDR(&message); control; control = CMSG_NXTHDR(&message, control)) {
-        if (control->cmsg_len < CMSG_LEN(0))
+        if (control->cmsg_len < CMSG_LEN(0) ||
+            (size_t)((const unsigned char *)memory + length - (const unsigned char *)control) < control->cmsg_len)
             return;
         if (control->cmsg_level == SOL_SOCKET)
             nl_arrival_read_socket(arrival, control);
@@ -212,16 +223,13 @@ struct nl_send_error {
 static inline void nl_send_error_read(struct nl_send_error *found, const struct cmsghdr *control)
 {
     struct sock_extended_err error;
-    const unsigned char *data = CMSG_DATA(control);
-    size_t length = control->cmsg_len - CMSG_LEN(0);
-    const struct sockaddr *offender = (const void *)(data + sizeof(error));
-    if (length < sizeof(error))
+    if (!nl_control_copy(&error, sizeof(error), control))
         return;
-    memcpy(&error, data, sizeof(error));
+    const struct sockaddr *offender = (const void *)(CMSG_DATA(control) + sizeof(error));
+    size_t length = control->cmsg_len - CMSG_LEN(sizeof(error));
     found->error = (int)error.ee_errno;
     found->origin = error.ee_origin;
     found->info = error.ee_info;
-    length -= sizeof(error);
     if (length < sizeof(struct sockaddr_in) || offender->sa_family == AF_UNSPEC)
         return;
     found->offender_length = offender->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
