@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import importlib
 import random
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from loop import certificates
 
+import netloop
 from apps.lossy_relay import LossyRelay
 from apps.programs import Program
 
-pytest.importorskip("aioquic", reason="not installed: pip install aioquic")
+configuration: Any = pytest.importorskip("aioquic.quic.configuration", reason="not installed: pip install aioquic")
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MIB = 1 << 20
@@ -94,6 +100,48 @@ def test_what_is_not_there_is_not_found(
         client = fetch(port, path)
         assert client.wait() == 1
         client.wait_for("status 404, 10 bytes")
+
+
+@pytest.mark.limit(120)
+def test_packets_leave_by_segmentation_offload_and_marks_of_congestion_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both in one process, which can look at what is inside."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    quic_packets = importlib.import_module("quic_packets")
+    http3_client, http3_server = map(importlib.import_module, ("http3_client", "http3_server"))
+    certificate, key = certificates.certificate()
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate + key)
+    (tmp_path / "file").write_bytes(bytes(MIB))
+    http3_server.HttpServer.directory = tmp_path
+    served = configuration.QuicConfiguration(is_client=False, alpn_protocols=["h3"])
+    served.load_cert_chain(str(both))
+    asked = configuration.QuicConfiguration(alpn_protocols=["h3"], cadata=certificate, server_name="localhost")
+
+    async def main() -> tuple[Any, Any, int]:
+        loop: Any = asyncio.get_running_loop()
+        server, address = await quic_packets.serve("127.0.0.1", 0, served, http3_server.HttpServer)
+        async with quic_packets.connect(*address, asked, http3_client.HttpClient) as client:
+            fetched = await client.fetch(urlsplit(f"https://localhost:{address[1]}/file"), None)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as marked:
+            marked.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, quic_packets.CONGESTION_EXPERIENCED)
+            marked.sendto(b"not QUIC", address)
+            async with asyncio.timeout(10):
+                while not server._transport.congestion_marks:
+                    await asyncio.sleep(0.01)
+        counters = loop.statistics()
+        marks = server._transport.congestion_marks
+        server.close()
+        return fetched, counters, marks
+
+    fetched, counters, marks = netloop.run(main())
+    assert fetched == (200, MIB, hashlib.sha256(bytes(MIB)).hexdigest())
+    # What was to be sent at once was one submission, and was not refused.
+    assert counters.packets_sent > MIB / 1200
+    assert counters.submissions < counters.packets_sent
+    assert counters.segmentation_refused == 0
+    assert marks == 1
 
 
 @pytest.mark.limit(DOWNLOAD_SECONDS + 30)
