@@ -214,7 +214,7 @@ static void wait_for_line(void)
  */
 static void take_turns(const struct traffic *traffic)
 {
-    const struct sched_param first = {.sched_priority = 1};
+    const struct sched_param first = {.sched_priority = 2}; /* before a server that is of this kind itself, too */
     const struct sched_param plain = {0};
     if (traffic->server_sends)
         (void)sched_setscheduler(0, SCHED_BATCH, &plain);
