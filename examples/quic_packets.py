@@ -80,10 +80,11 @@ class QuicPackets(netloop.PacketProtocol):
                 path = packet.source + packet.destination[:1] if serving else packet.source
                 receive(packet.payload, path)
         finally:
+            # After an error too: what the other packets have brought about must not wait for the next batch.
             due, self._postponed = self._postponed, None
-        for connection in due:
-            QuicConnectionProtocol.transmit(connection)
-        self.flush()
+            for connection in due:
+                QuicConnectionProtocol.transmit(connection)
+            self.flush()
 
     def error_received(self, exc: OSError) -> None:
         """A packet was lost on the way out; QUIC will notice and send it again."""
