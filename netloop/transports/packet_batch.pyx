@@ -20,7 +20,9 @@ cdef enum:
     FIRST_ROOM = 8
 
 
+# Nothing in it can refer back to it, so the garbage collector need not look at what may be many.
 @cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Packet:
     """A datagram, and what the kernel has told of it.

@@ -32,11 +32,13 @@ cdef class Route:
 
 
 @cython.final
+@cython.no_gc
 cdef class Destination:
     """Where packets go to."""
 
 
 @cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Stretch:
     """Packets in a row to one destination, from one call."""
