@@ -1,6 +1,6 @@
 /*
  * How a multishot RECVMSG lays a datagram out in its buffer: the kernel's header, the sender's address in room of a
- * fixed size, then the payload. netloop asks for no control messages, which would lie between the last two.
+ * fixed size, control messages in as much room as the receive was armed with, mostly none, then the payload.
  */
 #ifndef NL_DATAGRAM_H
 #define NL_DATAGRAM_H
@@ -15,6 +15,8 @@
 #define NL_DATAGRAM_LIMIT (256U * 1024)
 #define NL_DATAGRAM_NAME_ROOM sizeof(struct sockaddr_storage)
 #define NL_DATAGRAM_HEAD (sizeof(struct io_uring_recvmsg_out) + NL_DATAGRAM_NAME_ROOM)
+/* The most room for control messages that a receive may be armed with, a multiple of 16. */
+#define NL_DATAGRAM_CONTROL_ROOM 256U
 
 static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "the header of a received datagram is 16 bytes");
 static_assert(NL_DATAGRAM_HEAD % 16 == 0, "the address and the payload behind it are aligned");
@@ -22,22 +24,28 @@ static_assert(NL_DATAGRAM_HEAD % 16 == 0, "the address and the payload behind it
 struct nl_datagram {
     const struct sockaddr_storage *name;
     socklen_t name_length; /* 0: the sender has no address */
+    const unsigned char *control;
+    size_t control_length;
     const unsigned char *payload;
     size_t length;
     bool truncated; /* the datagram was larger than the buffer */
 };
 
-/* Describe what a completion with this result has left in its buffer. */
-static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result)
+/* Describe what a completion with this result has left in its buffer; `room`: for control messages. */
+static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room)
 {
     const struct io_uring_recvmsg_out *head = (const void *)buffer;
-    size_t filled = result < 0 ? 0 : (size_t)result;
+    size_t filled = result < 0 ? 0 : (size_t)result, before = NL_DATAGRAM_HEAD + room;
+    size_t length = filled > before ? filled - before : 0;
+    bool cut = length > NL_DATAGRAM_LIMIT; /* into what the buffer has for control messages */
     return (struct nl_datagram){
         .name = (const void *)(buffer + sizeof(*head)),
         .name_length = head->namelen < NL_DATAGRAM_NAME_ROOM ? head->namelen : (socklen_t)NL_DATAGRAM_NAME_ROOM,
-        .payload = buffer + NL_DATAGRAM_HEAD,
-        .length = filled > NL_DATAGRAM_HEAD ? filled - NL_DATAGRAM_HEAD : 0,
-        .truncated = (head->flags & MSG_TRUNC) != 0,
+        .control = buffer + NL_DATAGRAM_HEAD,
+        .control_length = head->controllen < room ? head->controllen : room,
+        .payload = buffer + before,
+        .length = cut ? NL_DATAGRAM_LIMIT : length,
+        .truncated = cut || (head->flags & MSG_TRUNC) != 0,
     };
 }
 
@@ -70,6 +78,14 @@ static inline long nl_datagram_room(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) || size < 4 * sizeof(*memory))
         return 0;
     return (long)memory[3] - (long)memory[2];
+}
+
+/* How many datagrams the socket has dropped, for want of room in its receive buffer mostly. */
+static inline uint32_t nl_datagram_drops(int fd)
+{
+    uint32_t memory[9]; /* SK_MEMINFO_: 8 is what was dropped */
+    socklen_t size = sizeof(memory);
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) || size < sizeof(memory) ? 0 : memory[8];
 }
 
 static inline long nl_datagram_charge(size_t length)

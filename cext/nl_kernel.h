@@ -33,6 +33,16 @@
 #define NL_CQE_F_NOTIF (1U << 3)          /* Linux 6.0 */
 #define NL_NOTIF_COPIED (1U << 31)        /* Linux 6.2 */
 
+/* Registrations. */
+#define NL_REGISTER_NAPI 27 /* Linux 6.9: waits poll the queues of network cards before they sleep */
+
+struct nl_napi {
+    uint32_t busy_poll_to; /* microseconds */
+    uint8_t prefer_busy_poll;
+    uint8_t pad[3];
+    uint64_t resv;
+};
+
 /* Commands on sockets (IORING_OP_URING_CMD). */
 #define NL_SOCKET_GETSOCKOPT 2U  /* Linux 6.7 */
 #define NL_SOCKET_SETSOCKOPT 3U  /* Linux 6.7 */
@@ -41,6 +51,7 @@
 static_assert(sizeof(struct io_uring_sqe) == 64, "a submission entry is 64 bytes");
 static_assert(sizeof(struct io_uring_cqe) == 16, "a completion entry is 16 bytes");
 static_assert(sizeof(struct io_uring_buf) == 16, "a provided-buffer entry is 16 bytes");
+static_assert(sizeof(struct nl_napi) == 16, "what is registered of busy polling is 16 bytes");
 static_assert(offsetof(struct io_uring_sqe, addr) == 16, "level and optname of a socket command lie at 16");
 static_assert(offsetof(struct io_uring_sqe, file_index) == 44, "optlen of a socket command lies at 44");
 static_assert(offsetof(struct io_uring_sqe, addr_len) == 44, "the length of a send's address lies at 44");

@@ -26,6 +26,8 @@ static int older_control(struct nl_sys *sys, int fd, unsigned opcode, const void
     if ((opcode == IORING_REGISTER_FILES_UPDATE && older->lacking & NL_LACKS_RELEASE) ||
         (opcode == IORING_REGISTER_RESTRICTIONS && older->lacking & NL_LACKS_RESTRICTIONS))
         return -EINVAL;
+    if (opcode == NL_REGISTER_NAPI && older->lacking & NL_LACKS_NAPI)
+        return -EINVAL;
     struct nl_sys real;
     nl_sys_real(&real);
     return real.control(&real, fd, opcode, arg, count);

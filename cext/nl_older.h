@@ -15,6 +15,7 @@ enum nl_lacking {
     NL_LACKS_NAMES = 16,         /* the names of a socket as a command, Linux 6.19 */
     NL_LACKS_RELEASE = 32,       /* files that go at once when they are closed in the table, Linux 6.13 */
     NL_LACKS_RESTRICTIONS = 64,  /* of what a ring may do, Linux 5.10; a policy may refuse them anywhere */
+    NL_LACKS_NAPI = 128,         /* polling the queues of network cards, Linux 6.9 */
 };
 
 struct nl_older {

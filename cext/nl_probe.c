@@ -43,6 +43,8 @@ static void probe_registrations(struct nl_probe *probe, struct nl_ring *ring)
     if (index >= 0)
         nl_registered_remove(&table, ring, (unsigned)index);
 
+    probe->busy_polling = nl_ring_busy_poll(ring, 1) == 0;
+
     nl_ring_register_fd(ring);
     probe->registered_rings = ring->enter_flags != 0;
     nl_ring_unregister_fd(ring);

@@ -8,7 +8,7 @@ struct nl_probe {
     unsigned setup_flags;
     unsigned features;
     bool operations[NL_OPS_KNOWN];
-    bool buffer_groups, fixed_files, registered_buffers, registered_rings, restrictions;
+    bool buffer_groups, fixed_files, registered_buffers, registered_rings, restrictions, busy_polling;
     /* What only a trial tells: an accept that does not wait, commands on sockets, and nl_probe_release(). */
     bool accepts_now, sets_options, tells_names, releases_files;
 };

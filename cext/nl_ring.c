@@ -137,6 +137,13 @@ void nl_ring_register_fd(struct nl_ring *ring)
     ring->registrant = pthread_self();
 }
 
+int nl_ring_busy_poll(struct nl_ring *ring, unsigned microseconds)
+{
+    struct nl_napi napi = {.busy_poll_to = microseconds};
+    int error = nl_ring_control(ring, NL_REGISTER_NAPI, &napi, 1);
+    return error < 0 ? error : 0;
+}
+
 /* To another thread the index means nothing, or a ring of its own. */
 static bool uses_registration(const struct nl_ring *ring)
 {

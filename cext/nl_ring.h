@@ -69,6 +69,12 @@ int nl_ring_enable(struct nl_ring *ring);
 void nl_ring_register_fd(struct nl_ring *ring);
 void nl_ring_unregister_fd(struct nl_ring *ring);
 
+/*
+ * Have waits poll the queues of the network cards that this ring's sockets receive from, for so many microseconds,
+ * before they sleep. 0, or -errno: -EINVAL before Linux 6.9 and where the kernel is built without busy polling.
+ */
+int nl_ring_busy_poll(struct nl_ring *ring, unsigned microseconds);
+
 /* Unmap and close. The kernel cancels what is still in flight, later and on its own. */
 void nl_ring_close(struct nl_ring *ring);
 

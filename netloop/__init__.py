@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from netloop.core.pool import Lease as Lease
     from netloop.event_loop import EventLoop as EventLoop
     from netloop.setup.policy import EventLoopPolicy as EventLoopPolicy
+    from netloop.transports.packet_batch import Packet as Packet
+    from netloop.transports.packet_batch import PacketBatch as PacketBatch
+    from netloop.transports.packet_protocol import PacketError as PacketError
+    from netloop.transports.packet_protocol import PacketProtocol as PacketProtocol
+    from netloop.transports.packet_transport import PacketTransport as PacketTransport
 
 __all__ = [
     "BufferPool",
@@ -48,6 +53,11 @@ __all__ = [
     "Lease",
     "LeaseProtocol",
     "LeaseTransport",
+    "Packet",
+    "PacketBatch",
+    "PacketError",
+    "PacketProtocol",
+    "PacketTransport",
     "PoolStatistics",
     "StallReport",
     "Statistics",
@@ -71,6 +81,18 @@ def __getattr__(name: str) -> Any:
         from netloop.setup.policy import EventLoopPolicy
 
         value = EventLoopPolicy
+    elif name in ("Packet", "PacketBatch"):
+        from netloop.transports import packet_batch
+
+        value = getattr(packet_batch, name)
+    elif name in ("PacketError", "PacketProtocol"):
+        from netloop.transports import packet_protocol
+
+        value = getattr(packet_protocol, name)
+    elif name == "PacketTransport":
+        from netloop.transports.packet_transport import PacketTransport
+
+        value = PacketTransport
     elif name == "metrics":
         value = importlib.import_module("netloop.metrics")
     elif name in ("LeaseProtocol", "LeaseTransport"):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
+import math
 import os
 import resource
 import signal
 import socket
 import weakref
+from asyncio.log import logger
 from typing import Any, TypeVarTuple
 
 from netloop.core.pool import BufferPool
@@ -19,6 +22,7 @@ from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
 from netloop.hosted.inspection import Inspection
 from netloop.hosted.nesting import NoNesting
+from netloop.hosted.packets import PacketEndpoints
 from netloop.hosted.sendfile import SendFile
 from netloop.hosted.signals import SignalHandlers
 from netloop.hosted.sockets import SocketOperations
@@ -64,6 +68,7 @@ class EventLoop(
     SocketOperations,
     SendFile,
     UnixSockets,
+    PacketEndpoints,
     Subprocesses,
     DefaultExecutor,
     NoNesting,
@@ -84,6 +89,10 @@ class EventLoop(
         spin: seconds, at most 1, for which an idle loop asks the kernel again and again before it sleeps. With 100e-6
             an answer that comes within that time is had without a wake-up, which is most of the latency of a single
             busy connection; the price is a core that is never idle while messages come.
+        busy_poll: seconds, at most 1, for which a loop that is about to sleep polls the queues of the network cards
+            that its connections receive from, so that a packet needs no interrupt and no wake-up. It takes Linux 6.9
+            and a card whose driver can; connections of this machine to itself have none. Where the kernel refuses, that
+            is logged. The price is that of ``spin``.
         eager_writes: send what is written at once, with a system call of its own, as asyncio does, and not with all
             else at the turn's end. For programs that write and then block in the same turn until the peer has
             answered, or that leave by ``os._exit()`` or exec. By default as the environment variable
@@ -98,8 +107,9 @@ class EventLoop(
 
     Raises:
         TypeError: ``stall_threshold`` is no number.
-        ValueError: a size, ``spin`` or ``stall_threshold`` is out of range; or ``NETLOOP_EAGER_WRITES`` or
-            ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
+        ValueError: a size, ``spin``, ``busy_poll`` or ``stall_threshold`` is out of range; or one of
+            ``NETLOOP_EAGER_WRITES`` and ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no
+            number.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
     """
 
@@ -115,6 +125,7 @@ class EventLoop(
         buffer_size: int = 128 * 1024,
         fixed_files: int | None = None,
         spin: float = 0.0,
+        busy_poll: float = 0.0,
         eager_writes: bool | None = None,
         stall_threshold: float | None = None,
         inspect: bool | None = None,
@@ -133,6 +144,8 @@ class EventLoop(
         _check_sizes(sizes)
         if not 0 <= spin <= 1:
             raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
+        if not 0 <= busy_poll <= 1:
+            raise ValueError(f"busy_poll must be from 0 to 1 second, not {busy_poll}")
         if eager_writes is None:
             eager_writes = _switch("NETLOOP_EAGER_WRITES")
         if stall_threshold is None:
@@ -147,6 +160,8 @@ class EventLoop(
             self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
         except OSError as error:
             raise explain(error.errno or 0) from error
+        if busy_poll:
+            self._begin_busy_polling(busy_poll)
         super().__init__()
         self._listeners: dict[socket.socket, Listener] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -162,6 +177,17 @@ class EventLoop(
         self._zero_copy_routes: dict[object, object] = {}
         _live_loops.add(self)
         self._tally = totals.open(self)
+
+    def _begin_busy_polling(self, seconds: float) -> None:
+        try:
+            self._poll_busily(math.ceil(seconds * 1e6))
+        except OSError as error:
+            reason = "it has no IORING_REGISTER_NAPI" if error.errno == errno.EINVAL else error.strerror
+            logger.warning(
+                "busy_poll=%g has no effect: the kernel refuses it (%s); it takes Linux 6.9, built with "
+                "CONFIG_NET_RX_BUSY_POLL",
+                *(seconds, reason),
+            )
 
     def statistics(self) -> Statistics:
         """The loop's counters at this moment."""

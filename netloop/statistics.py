@@ -92,6 +92,15 @@ class Statistics:
     """Stream connections and datagram endpoints open now."""
     connections_accepted: int
     """Connections accepted by listeners (count)."""
+    packets_received: int
+    """Datagrams that packet endpoints have received (count)."""
+    packets_sent: int
+    """Datagrams of packet endpoints that the kernel has taken (count)."""
+    packets_dropped: int
+    """Datagrams for packet endpoints that the kernel has dropped because a socket's receive buffer was full, as far as
+    packets received since then have told (count)."""
+    segmentation_refused: int
+    """Sends by segmentation offload that a route refused, after which it is sent its packets one by one (count)."""
     watchers: int
     """Descriptors watched by ``add_reader`` and ``add_writer`` now."""
     ready: int

@@ -22,6 +22,7 @@ static const char usage[] =
     "  --churn             a new connection for every message\n"
     "  --broadcast         after a first exchange on each connection only the first one sends, and all must receive\n"
     "  --in-turn           a first exchange on each connection before the next one is made, not on all at once\n"
+    "  --same-cpu          one-way packets: this runs on the server's CPU, and is to take turns with it\n"
     "  --depth N           messages under way per connection (default 1, at most 64)\n"
     "  --seconds S         length of the measured window (default 1)\n"
     "  --warmup S          traffic before the window that is checked but not counted (default 0.1)\n"
@@ -38,7 +39,7 @@ static const struct option long_options[] = {
     {"upgrade", required_argument, NULL, 'u'},    {"http", no_argument, NULL, 'H'},
     {"tls", no_argument, NULL, 'T'},              {"udp", no_argument, NULL, 'U'},
     {"churn", no_argument, NULL, 'C'},            {"broadcast", no_argument, NULL, 'B'},
-    {"in-turn", no_argument, NULL, 'I'},
+    {"in-turn", no_argument, NULL, 'I'},          {"same-cpu", no_argument, NULL, 'A'},
     {"server-pid", required_argument, NULL, 'P'}, {"gate", no_argument, NULL, 'g'},
     {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0},
 };
@@ -97,6 +98,7 @@ static void apply(struct load_options *options, int option)
     case 'C': options->churn = true; break;
     case 'B': options->broadcast = true; break;
     case 'I': options->in_turn = true; break;
+    case 'A': options->same_cpu = true; break;
     case 'g': options->gate = true; break;
     case 'h': fputs(usage, stdout); exit(0);
     default: fputs(usage, stderr); exit(EXIT_USAGE);

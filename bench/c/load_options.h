@@ -28,6 +28,7 @@ struct load_options {
     bool churn;
     bool broadcast;
     bool in_turn;
+    bool same_cpu;
     bool gate;
 };
 

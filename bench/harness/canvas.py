@@ -20,6 +20,7 @@ COLOURS = {
     "aiofastnet": "#ff7f0e",
     "c-uring": "#000000",
     "c-epoll": "#7f7f7f",
+    "c-packets": "#4d4d4d",
 }
 #: Dots per inch of the PNG files.
 DPI = 120

@@ -1,4 +1,4 @@
-"""Who is measured: the event loops by name, and the two C servers that mark the limits."""
+"""Who is measured: the event loops by name, and the C servers that mark the limits."""
 
 import importlib.metadata
 import subprocess
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BenchError
-from harness.exchange import server_arguments
+from harness.exchange import random_file, server_arguments
 from harness.processes import Server, server_environment
 from harness.rows import Row
 from harness.settings import Settings
@@ -46,8 +46,8 @@ class Contender:
         return self.loop or self.name
 
     def runs(self, row: Row) -> bool:
-        """Whether this contender can serve the row: the C servers echo and nothing else, and only as bare protocols."""
-        return self.python or row.program.c_servers
+        """Whether this contender can serve the row: each C server serves a few kinds of bare protocols."""
+        return self.python or self.name in row.program.c_servers
 
     def command(self, row: Row, settings: Settings) -> list[str]:
         """Return the command line that starts its server for a row.
@@ -60,6 +60,9 @@ class Contender:
             return program + server_arguments(settings.scratch, row)
         if self.name == "c-uring":
             return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
+        if self.name == "c-packets":
+            content = [random_file(settings.scratch, row.size)] if row.kind == "packet_send" else []
+            return [str(settings.programs / "packet_server"), *row.program.c_words, *content]
         return [str(settings.programs / "echo_epoll")]
 
 
@@ -68,6 +71,7 @@ ALL = {
     for contender in (
         Contender("c-uring", python=False),
         Contender("c-epoll", python=False),
+        Contender("c-packets", python=False),
         Contender("netloop"),
         Contender("netloop-spin"),
         Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
@@ -84,7 +88,7 @@ ALL = {
 #: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
 ON_REQUEST = ("netloop-stalls", "netloop-metrics")
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
-MAIN = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
+MAIN = ("c-uring", "c-epoll", "c-packets", "netloop", "uvloop", "asyncio")
 PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))
 
 
@@ -130,7 +134,8 @@ def check(contender: Contender, settings: Settings) -> Availability:
 
 def _check_c_server(contender: Contender, settings: Settings) -> Availability:
     try:
-        with Server(contender.command(Row("protocol", 1, 64), settings), {}, None):
+        row = Row("udp" if contender.name == "c-packets" else "protocol", 1, 64)
+        with Server(contender.command(row, settings), {}, None):
             return Availability("C")
     except BenchError as error:
         return Availability(None, str(error))

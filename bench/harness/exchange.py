@@ -87,6 +87,10 @@ def load_arguments(scratch: Path, row: Row) -> list[str]:
             return _http(scratch, f"static-{row.size}", _request("GET", f"/files/{Path(path).name}"), path)
         case "websocket" | "wsbroadcast":
             return _websocket(scratch, row)
+        case "packet_send":
+            return ["--reply", random_file(scratch, row.size)]
+        case "packet_receive":
+            return ["--request", random_file(scratch, row.size)]
         case "upload" | "upload_buffered" | "upload_leases":
             acknowledgement = _file(scratch, "acknowledgement", ACKNOWLEDGEMENT)
             return ["--request", random_file(scratch, row.size), "--reply", acknowledgement]
@@ -103,9 +107,9 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
         BenchError: TLS needs a certificate, and none can be made.
     """
     match row.kind:
-        case "upload" | "upload_buffered" | "upload_leases":
+        case "upload" | "upload_buffered" | "upload_leases" | "packet_receive":
             return ["--size", str(row.size)]
-        case "download":
+        case "download" | "packet_send":
             return ["--content", random_file(scratch, row.size)]
         case "static":
             random_file(scratch, row.size)
@@ -113,6 +117,9 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
         case "tls":
             certificate, key = _certificate(scratch)
             return ["--certificate", certificate, "--key", key]
+        case "http3":
+            certificate, key = _certificate(scratch)
+            return ["--content", random_file(scratch, row.size), "--certificate", certificate, "--key", key]
         case _:
             return []
 

@@ -23,8 +23,8 @@ LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 @dataclass(frozen=True)
 class Window:
-    """What the load generator saw in its measured window: ``latencies`` by figure (none when no message was complete
-    within it) and their distribution, in microseconds; CPU times in nanoseconds.
+    """What the load generator saw in its measured window: ``latencies`` by figure (none when none was measured, as of
+    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds.
     """
 
     seconds: float
@@ -37,10 +37,15 @@ class Window:
 
 def command(settings: Settings, server: Server, row: Row, seconds: float, warmup: float, count: int) -> list[str]:
     """Return the load generator's command line for that many connections."""
-    load = [str(settings.programs / "load"), "--port", str(server.port), "--server-pid", str(server.pid)]
+    load = [str(settings.programs / row.program.load), "--port", str(server.port), "--server-pid", str(server.pid)]
     load += ["--connections", str(count), "--depth", str(row.depth)]
     load += ["--seconds", f"{seconds:g}", "--warmup", f"{warmup:g}"]
     return [*load, *row.program.flags, *load_arguments(settings.scratch, row)]
+
+
+def cpu_of(row: Row, settings: Settings) -> int | None:
+    """Return the CPU of the load generator."""
+    return settings.server_cpu if row.program.shares_cpu else settings.load_cpu
 
 
 def _report(line: str) -> Mapping[str, Any]:
@@ -77,8 +82,8 @@ def parse(line: str) -> Window:
     return Window(
         seconds=report["seconds"],
         messages=messages,
-        latencies={name: report[name] for name in LATENCIES} if report["messages"] else {},
-        distribution=report["distribution_us"] if report["messages"] else [],
+        latencies={name: report[name] for name in LATENCIES} if report["max_us"] else {},
+        distribution=report["distribution_us"] if report["max_us"] else [],
         server_cpu=server_cpu,
         load_cpu=report["load_cpu_ns"],
     )
@@ -109,7 +114,7 @@ def prime(server: Server, row: Row, settings: Settings) -> None:
     Raises:
         BenchError: the server does not answer, or not as it should.
     """
-    _report(_run(command(settings, server, row, 0.0, 0.0, 1), settings.load_cpu, MARGIN))
+    _report(_run(command(settings, server, row, 0.0, 0.0, 1), cpu_of(row, settings), MARGIN))
 
 
 def run(server: Server, row: Row, settings: Settings) -> Window:
@@ -120,7 +125,7 @@ def run(server: Server, row: Row, settings: Settings) -> Window:
     """
     seconds = settings.seconds if row.size < LARGE else max(settings.seconds, LARGE_SECONDS)
     arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
-    return parse(_run(arguments, settings.load_cpu, seconds + settings.warmup + MARGIN))
+    return parse(_run(arguments, cpu_of(row, settings), seconds + settings.warmup + MARGIN))
 
 
 class GatedLoad:
@@ -128,7 +133,7 @@ class GatedLoad:
 
     def __init__(self, server: Server, row: Row, settings: Settings, seconds: float) -> None:
         self._limit = seconds + settings.warmup + MARGIN
-        with pinned(settings.load_cpu):
+        with pinned(cpu_of(row, settings)):
             self._process = subprocess.Popen(
                 [*command(settings, server, row, seconds, settings.warmup, row.connections), "--gate"],
                 bufsize=0,

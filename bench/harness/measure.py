@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 
-from harness import load, micro, wrk
+from harness import http3, load, micro, wrk
 from harness.contenders import Contender
 from harness.errors import BenchError
 from harness.load import GatedLoad, Window
@@ -55,6 +55,8 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, float], list[list[float]]]:
     if row.program.driver == "wrk":
         return {**wrk.run(server, row, settings), "pss_mib": server.memory()}, []
+    if row.program.driver == "http3":
+        return {**http3.run(server, row, settings), "pss_mib": server.memory()}, []
     load.prime(server, row, settings)
     if row.program.driver == "idle":
         return _hold(server, row, settings), []

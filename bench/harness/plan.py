@@ -4,13 +4,15 @@ import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness import wrk
+from harness import http3, wrk
 from harness.contenders import Availability, Contender
 from harness.rows import Row, too_many
 
 #: What a measurement takes beside its windows, roughly, in seconds: starting and ending the processes, each connection,
 #: and each byte of the messages that every connection exchanges before and after its window; tracing needs time too.
 _START, _PER_CONNECTION, _PER_BYTE, _ATTACH = 0.25, 1e-4, 0.6e-9, 0.3
+#: Each byte of a body that one Python program sends to another by QUIC, in seconds.
+_PER_HTTP3_BYTE = 150e-9
 #: Above so many bytes under way at once, system calls are not counted.
 TRACED_BYTES = 128 * 1024 * 1024
 
@@ -31,6 +33,8 @@ class Plan:
         total = 0.0
         for row, able in self.cells.items():
             overhead = _START + row.connections * (_PER_CONNECTION + 2 * row.size * row.depth * _PER_BYTE)
+            if row.program.driver == "http3":
+                overhead += row.size * _PER_HTTP3_BYTE
             once = 0.0
             if traced(row) and trace_window is not None:
                 once = trace_window + overhead + _ATTACH
@@ -51,6 +55,8 @@ def omission(row: Row) -> str | None:
     if missing:
         return f"{' and '.join(missing)} not installed"
     if row.program.driver == "wrk" and (reason := wrk.unavailable()) is not None:
+        return reason
+    if row.program.driver == "http3" and (reason := http3.unavailable()) is not None:
         return reason
     return too_many(row)
 

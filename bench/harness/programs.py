@@ -11,8 +11,10 @@ class Program:
     """One kind of row.
 
     ``server`` is a file in ``servers/``; ``driver`` says who drives it: ``load`` (the C load generator), ``wrk``,
-    ``idle`` (connections that only exist) or ``micro`` (nobody: the program measures its own loop). ``flags`` are for
-    the load generator. ``c_servers`` says whether the C servers can serve the kind too. ``needs`` are Python packages.
+    ``http3`` (aioquic's client), ``idle`` (connections that only exist) or ``micro`` (nobody: the program measures its
+    own loop). ``flags`` are for the load generator, which ``load`` names. ``c_servers`` names the C servers that can
+    serve the kind too, ``c_words`` is what they are told. ``needs`` are Python packages. ``shares_cpu`` says that the
+    load generator runs on the server's CPU.
     """
 
     server: str
@@ -20,12 +22,32 @@ class Program:
     shape: str = SIZED
     driver: str = "load"
     flags: tuple[str, ...] = ()
-    c_servers: bool = False
+    load: str = "load"
+    c_servers: tuple[str, ...] = ()
+    c_words: tuple[str, ...] = ()
+    shares_cpu: bool = False
     needs: tuple[str, ...] = ()
 
 
+#: C servers: the two for TCP echo, and the one for datagrams.
+_TCP, _PACKETS = ("c-uring", "c-epoll"), ("c-packets",)
+
+
+def _packets(server: str, title: str, way: str) -> Program:
+    """Return a kind in which packets go one way."""
+    return Program(
+        server,
+        title,
+        flags=("--same-cpu",),
+        load="packet_load",
+        c_servers=_PACKETS,
+        c_words=(way,),
+        shares_cpu=True,
+    )
+
+
 PROGRAMS = {
-    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=True),
+    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=_TCP),
     "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
     "streams": Program("echo_streams.py", "streams echo"),
     "sock": Program("echo_sock.py", "sock_* echo"),
@@ -36,9 +58,11 @@ PROGRAMS = {
     "relay_leases": Program("relay_leases.py", "relay, leases"),
     "leases": Program("echo_leases.py", "echo by leases"),
     "download": Program("download.py", "download"),
-    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=True),
+    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=_TCP),
     "broadcast": Program("broadcast.py", "broadcast", flags=("--broadcast",)),
-    "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",)),
+    "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",), c_servers=_PACKETS, c_words=("echo",)),
+    "packet_send": _packets("packet_sender.py", "UDP packets sent", "send"),
+    "packet_receive": _packets("packet_taker.py", "UDP packets received", "receive"),
     "aiohttp": Program("aiohttp_app.py", "aiohttp hello", COUNTED, flags=("--http",), needs=("aiohttp",)),
     "wrk": Program("aiohttp_app.py", "aiohttp hello, by wrk", COUNTED, driver="wrk", needs=("aiohttp",)),
     "json": Program("aiohttp_app.py", "aiohttp JSON POST", COUNTED, flags=("--http",), needs=("aiohttp",)),
@@ -46,9 +70,10 @@ PROGRAMS = {
     "tls": Program("aiohttp_app.py", "aiohttp TLS hello", COUNTED, flags=("--http", "--tls"), needs=("aiohttp",)),
     "websocket": Program("aiohttp_app.py", "aiohttp websocket echo", needs=("aiohttp",)),
     "wsbroadcast": Program("aiohttp_app.py", "aiohttp websocket broadcast", flags=("--broadcast",), needs=("aiohttp",)),
-    "fastapi": Program("fastapi_hello.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
+    "fastapi": Program("fastapi_app.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
+    "http3": Program("http3_download.py", "aioquic HTTP/3 download", driver="http3", needs=("aioquic",)),
     "idle": Program(
-        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=True
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=_TCP
     ),
     "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
     "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),

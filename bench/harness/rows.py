@@ -61,7 +61,7 @@ def _short(size: int, mib: str, kib: str, byte: str) -> str:
     return f"{size // KIB}{kib}" if size and size % KIB == 0 else f"{size}{byte}"
 
 
-_ROW = re.compile(r"(?P<kind>[a-z_]+)(?::(?P<count>\d+)(?:x(?P<size>\d+)(?P<unit>[km]?))?(?:@(?P<depth>\d+))?)?")
+_ROW = re.compile(r"(?P<kind>[a-z]\w*)(?::(?P<count>\d+)(?:x(?P<size>\d+)(?P<unit>[km]?))?(?:@(?P<depth>\d+))?)?")
 
 
 def parse(text: str) -> Row:
@@ -101,7 +101,8 @@ QUICK = _rows(
 
 FULL = (
     *_echo(("protocol", "buffered", "streams", "sock")),
-    *_rows("upload:10x256k@4 download:10x256k@4 churn:50x64 broadcast:1000x64 broadcast:1000x1k udp:100x64 udp:50x1k"),
+    *_rows("upload:10x256k@4 download:10x256k@4 churn:50x64 broadcast:1000x64 broadcast:1000x1k udp:100x64 udp:100x1k"),
+    *_rows("packet_send:1x1200 packet_receive:1x1200 packet_receive:100x64 http3:1x100m"),
     *_rows("aiohttp:1 aiohttp:100 wrk:100 json:100 static:100x10k static:10x1m static:4x100m tls:100 fastapi:100"),
     *_rows("websocket:100x64 websocket:100x16k wsbroadcast:1000x64"),
     *_rows("call_soon call_soon_threadsafe call_later task_switch subprocess"),

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from typing import Any, cast
 
-from serving import HOST, keep, run
+from serving import datagram_socket, keep, run
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -22,7 +22,7 @@ class Echo(asyncio.DatagramProtocol):
 async def start(options: argparse.Namespace) -> int:
     """Bind a port and return it."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Echo, (HOST, 0))
+    transport, _ = await loop.create_datagram_endpoint(Echo, sock=datagram_socket())
     keep(transport)
     port: int = transport.get_extra_info("sockname")[1]
     return port

@@ -1,6 +1,6 @@
 """The C core, declared for Cython: one section per header of cext/."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "<stdbool.h>" nogil:
@@ -242,6 +242,7 @@ cdef extern from "nl_ring.h" nogil:
     int nl_ring_enable(nl_ring *ring)
     void nl_ring_register_fd(nl_ring *ring)
     void nl_ring_unregister_fd(nl_ring *ring)
+    int nl_ring_busy_poll(nl_ring *ring, unsigned microseconds)
     void nl_ring_close(nl_ring *ring)
     void nl_ring_abandon(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
@@ -344,18 +345,58 @@ cdef extern from "nl_datagram.h" nogil:
         NL_DATAGRAM_LIMIT
         NL_DATAGRAM_NAME_ROOM
         NL_DATAGRAM_HEAD
+        NL_DATAGRAM_CONTROL_ROOM
 
     struct nl_datagram:
         const sockaddr_storage *name
         socklen_t name_length
+        const unsigned char *control
+        size_t control_length
         const unsigned char *payload
         size_t length
         bint truncated
 
-    nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result)
+    nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room)
     unsigned nl_name_hash(const sockaddr_storage *name, size_t length, unsigned bits)
     long nl_datagram_room(int fd)
+    uint32_t nl_datagram_drops(int fd)
     long nl_datagram_charge(size_t length)
+
+
+cdef extern from "nl_packet.h" nogil:
+    enum:
+        NL_PAYLOAD_LIMIT_4
+        NL_PAYLOAD_LIMIT_6
+        NL_SEND_CONTROL_ROOM
+        NL_ORIGIN_LOCAL
+
+    struct nl_arrival:
+        int64_t time
+        int64_t hardware_time
+        uint32_t interface
+        uint32_t dropped
+        uint16_t segment
+        int16_t service
+        int16_t hops
+
+    struct nl_send_error:
+        int error
+        unsigned origin
+        uint32_t info
+        socklen_t destination_length
+        socklen_t offender_length
+        sockaddr_storage destination
+        sockaddr_storage offender
+
+    void nl_arrival_read(nl_arrival *arrival, const void *memory, size_t length)
+    socklen_t nl_arrival_name(const nl_arrival *arrival, unsigned port, sockaddr_storage *name)
+    size_t nl_control_add_segment(unsigned char *memory, size_t length, unsigned size)
+    size_t nl_control_add_source4(unsigned char *memory, size_t length, const void *address, unsigned interface)
+    size_t nl_control_add_source6(unsigned char *memory, size_t length, const void *address, unsigned interface)
+    size_t nl_control_add_service(unsigned char *memory, size_t length, bint six, int service)
+    int nl_dscp_of(int fd, bint six)
+    size_t nl_control_add_time(unsigned char *memory, size_t length, uint64_t time)
+    bint nl_send_error_take(int fd, nl_send_error *found)
 
 
 cdef extern from "nl_files.h" nogil:
@@ -391,6 +432,7 @@ cdef extern from "nl_older.h" nogil:
         NL_LACKS_NAMES
         NL_LACKS_RELEASE
         NL_LACKS_RESTRICTIONS
+        NL_LACKS_NAPI
 
     struct nl_older:
         nl_sys sys
@@ -408,6 +450,7 @@ cdef extern from "nl_probe.h" nogil:
         bint registered_buffers
         bint registered_rings
         bint restrictions
+        bint busy_polling
         bint accepts_now
         bint sets_options
         bint tells_names

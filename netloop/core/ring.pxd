@@ -43,6 +43,7 @@ cdef class Endpoint:
     cdef int on_flush_failed(self, object error) except -1
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1
     cdef int on_silent_end(self) except -1
+    cdef int on_gathered(self) except -1
     cdef int on_farewell(self) except -1
     cdef int on_park(self) except -1
     cdef int on_parked(self, io_uring_cqe *cqe) except -1
@@ -121,6 +122,8 @@ cdef class Ring:
     cdef uint64_t pools_dry
     cdef list endpoints
     cdef dict resting
+    # Endpoints that hand over together what completions of one dispatch have brought.
+    cdef list gathered
     cdef list dirty
     cdef list flushing
     # Endpoints whose silent operations the kernel may not have taken yet.
@@ -137,6 +140,8 @@ cdef class Ring:
     cdef bint abandoned
     cdef bint closing
     cdef unsigned submission_entries, completion_entries
+    # Microseconds for which waits poll the queues of network cards, or 0.
+    cdef unsigned busy_poll
     cdef unsigned fixed_files
     cdef bint files_refused
     # Can an accept be kept from waiting? Does the kernel refuse to tell a fixed file's names?

@@ -63,9 +63,9 @@ def ask_kernel(FaultPlan faults=None):
     """What the kernel offers, in its own numbers; netloop.core.probe gives them names.
 
     Returns the accepted set-up flags and the features, each as bits; whether it knows each operation, by number;
-    whether it registers buffer groups, files, buffers, ring descriptors and restrictions; and whether trials succeeded
-    of an accept that does not wait, of setting a socket's option, of asking for its name, and of closing a file in the
-    table.
+    whether it registers buffer groups, files, buffers, ring descriptors, restrictions and busy polling; and whether
+    trials succeeded of an accept that does not wait, of setting a socket's option, of asking for its name, and of
+    closing a file in the table.
 
     Raises OSError with the errno of the system call that was refused.
     """
@@ -77,7 +77,7 @@ def ask_kernel(FaultPlan faults=None):
         raise OSError(-error, os.strerror(-error))
     operations = [bool(answer.operations[i]) for i in range(c.NL_OPS_KNOWN)]
     registrations = (answer.buffer_groups, answer.fixed_files, answer.registered_buffers, answer.registered_rings,
-                     answer.restrictions)
+                     answer.restrictions, answer.busy_polling)
     trials = (answer.accepts_now, answer.sets_options, answer.tells_names, answer.releases_files)
     return answer.setup_flags, answer.features, operations, list(map(bool, registrations)), list(map(bool, trials))
 
@@ -126,6 +126,7 @@ _LACKING = {
     "IORING_ACCEPT_DONTWAIT": c.NL_LACKS_ACCEPT_NOW, "SOCKET_URING_OP_SETSOCKOPT": c.NL_LACKS_OPTIONS,
     "SOCKET_URING_OP_GETSOCKNAME": c.NL_LACKS_NAMES, "files closed at once": c.NL_LACKS_RELEASE,
     "RESTRICTIONS": c.NL_LACKS_RESTRICTIONS,
+    "NAPI": c.NL_LACKS_NAPI,
 }
 
 
@@ -176,6 +177,10 @@ cdef class Endpoint:
 
     cdef int on_silent_end(self) except -1:
         """The operation has succeeded that completes only if it fails. No code of the application may run in here."""
+        raise NotImplementedError
+
+    cdef int on_gathered(self) except -1:
+        """All completions of a dispatch have been told, in which this endpoint has asked for this by Ring.gathered."""
         raise NotImplementedError
 
     cdef int on_farewell(self) except -1:
@@ -292,11 +297,12 @@ cdef class Ring:
         self.late_calls = {}
         self.pools = []
         self.silent = []
+        self.gathered = []
         self.dirty = []
         self.flushing = []
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
-        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_LIMIT, DATAGRAM_BUFFERS,
-                                     DATAGRAM_BUFFERS_MAX)
+        self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_CONTROL_ROOM + c.NL_DATAGRAM_LIMIT,
+                                     DATAGRAM_BUFFERS, DATAGRAM_BUFFERS_MAX)
         self.faults = faults
         self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
         self.completion_entries = max(completion_entries, self.submission_entries)
@@ -384,6 +390,13 @@ cdef class Ring:
             c.nl_ring_unregister_fd(&self.ring)
         return 0
 
+    def poll_busily(self, unsigned microseconds):
+        """Have waits poll the queues of network cards for so long before they sleep. Raises OSError."""
+        cdef int error = c.nl_ring_busy_poll(&self.ring, microseconds)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+        self.busy_poll = microseconds
+
     cdef int set_aside(self) except -1:
         """Move the completions that are there to memory of our own, where they can be looked at and handed over."""
         if c.nl_ring_set_aside(&self.ring):
@@ -396,6 +409,9 @@ cdef class Ring:
         cdef int error = self.set_up(&fresh, self.ring.setup_flags)
         if error:
             raise OSError(-error, "cannot set up a ring for this thread: " + os.strerror(-error))
+        if self.busy_poll:
+            # The ring before has taken it; a refusal would cost latency only.
+            c.nl_ring_busy_poll(&fresh, self.busy_poll)
         fresh.counters = self.ring.counters
         fresh.aside, self.ring.aside = self.ring.aside, NULL
         fresh.aside_next, fresh.aside_end = self.ring.aside_next, self.ring.aside_end
@@ -635,9 +651,17 @@ cdef class Ring:
         cdef unsigned remaining = c.nl_ring_ready(&self.ring)
         if remaining > self.most_completions:
             self.most_completions = remaining
-        while remaining and c.nl_ring_next(&self.ring, &cqe):
-            remaining -= 1
-            self.dispatch_one(&cqe)
+        try:
+            while remaining and c.nl_ring_next(&self.ring, &cqe):
+                remaining -= 1
+                self.dispatch_one(&cqe)
+            while self.gathered:
+                (<Endpoint>self.gathered.pop(0)).on_gathered()
+        except BaseException:
+            # An exit from the loop. If it goes on, what was gathered must not wait for the next completion.
+            for endpoint in self.gathered:
+                (<Endpoint>endpoint).mark_dirty()
+            raise
         return 0
 
     cdef int dispatch_one(self, const c.io_uring_cqe *cqe) except -1:
@@ -855,6 +879,7 @@ cdef class Ring:
         if self.ring.fd < 0:
             return
         self.pulse = NULL
+        self.gathered.clear()
         try:
             if self.is_owner():
                 self.cancel_all(CLOSE_SECONDS)

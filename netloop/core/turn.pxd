@@ -35,6 +35,11 @@ cdef class LoopCore:
     cdef list farewells
     cdef Handle farewell
     cdef public uint64_t connections_accepted
+    # Of packet endpoints; see Statistics.
+    cdef uint64_t packets_received
+    cdef uint64_t packets_sent
+    cdef uint64_t packets_dropped
+    cdef uint64_t segmentation_refused
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1

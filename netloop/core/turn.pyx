@@ -72,6 +72,10 @@ cdef class LoopCore:
         self.wake = Wake(self, self.ring, self.inbox, self.ready, self._signal_handlers)
         c.nl_heap_settle()
 
+    def _poll_busily(self, unsigned microseconds):
+        """Have waits poll the queues of network cards for so long before they sleep. Raises OSError."""
+        self.ring.poll_busily(microseconds)
+
     # Scheduling -------------------------------------------------------------------------------------------------
 
     def time(self):
@@ -505,6 +509,9 @@ cdef class LoopCore:
             turns=nl_glance64(&self.turns), wakeups=nl_glance64(&self.wake.wakeups),
             ready=nl_glance64(&self.ready.count) + self.inbox.count(), timers=nl_glance64(&self.timers.heap.count),
             connections=nl_glance64(&self.connections), connections_accepted=nl_glance64(&self.connections_accepted),
+            packets_received=nl_glance64(&self.packets_received), packets_sent=nl_glance64(&self.packets_sent),
+            packets_dropped=nl_glance64(&self.packets_dropped),
+            segmentation_refused=nl_glance64(&self.segmentation_refused),
         )
         return counters
 

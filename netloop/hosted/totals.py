@@ -25,6 +25,7 @@ COUNTS: Final = frozenset(
     {
         *("turns", "enters", "submissions", "completions", "stale_completions", "buffers_exhausted"),
         *("connections_accepted", "wakeups", "pools_dry", "stalls", "saturated_turns"),
+        *("packets_received", "packets_sent", "packets_dropped", "segmentation_refused"),
     }
 )
 """The figures of a loop's statistics that only grow."""

@@ -20,9 +20,9 @@ cdef enum:
     # Where sun_path begins in struct sockaddr_un.
     UNIX_HEADER = 2
     # How many senders of datagrams are known, as a power of two.
-    PEER_BITS = 9
+    PEER_BITS = 10
 
-# The senders that were heard of last, one for each hash of a name. All loops of the process share them.
+# The senders that were heard of last, by the hashes of their names. All loops of the process share them.
 cdef list peers = [None] * (1 << PEER_BITS)
 
 
@@ -32,15 +32,32 @@ cdef class Peer:
 
 cdef Peer known_peer(const c.sockaddr_storage *storage, c.socklen_t length):
     """The peer of this name, without a new address if it was heard of lately."""
-    cdef unsigned slot = c.nl_name_hash(storage, length, PEER_BITS)
-    cdef Peer peer = <Peer>peers[slot]
-    if peer is None or PyBytes_GET_SIZE(peer.name) != length or memcmp(PyBytes_AS_STRING(peer.name), storage, length):
+    # Two places for each hash: of a hundred senders a sixth would share one with another, and take turns in it.
+    cdef unsigned slot = c.nl_name_hash(storage, length, PEER_BITS - 1) * 2
+    cdef Peer first = <Peer>peers[slot]
+    cdef Peer peer
+    if is_named(first, storage, length):
+        return first
+    peer = <Peer>peers[slot + 1]
+    if not is_named(peer, storage, length):
         peer = Peer.__new__(Peer)
         peer.address = decode_address(storage, length)
         peer.name = PyBytes_FromStringAndSize(<const char *>storage, length)
-        Py_INCREF(peer)
-        PyList_SetItem(peers, slot, <PyObject *>peer)
+        keep_peer(slot, peer)
+        if first is not None:
+            keep_peer(slot + 1, first)
     return peer
+
+
+cdef inline bint is_named(Peer peer, const c.sockaddr_storage *storage, c.socklen_t length) noexcept:
+    return (peer is not None and PyBytes_GET_SIZE(peer.name) == length
+            and not memcmp(PyBytes_AS_STRING(peer.name), storage, length))
+
+
+cdef inline int keep_peer(unsigned slot, Peer peer) except -1:
+    Py_INCREF(peer)
+    PyList_SetItem(peers, slot, <PyObject *>peer)
+    return 0
 
 
 cdef object decode_address(const c.sockaddr_storage *storage, c.socklen_t length):

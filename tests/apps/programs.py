@@ -83,9 +83,9 @@ class Program:
         """Ask it to end, and do not wait for that."""
         self._process.send_signal(self._end_by)
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = START_SECONDS) -> int:
         """Wait until it ends by itself; its exit status."""
-        return self._process.wait(START_SECONDS)
+        return self._process.wait(seconds)
 
     def stop(self) -> tuple[int, str]:
         """Ask it to end, unless it has ended; its exit status and everything it printed."""

@@ -193,3 +193,15 @@ CASE(the_probe_says_what_an_old_kernel_lacks)
     CHECK(!(probe.setup_flags & IORING_SETUP_DEFER_TASKRUN));
     CHECK(probe.setup_flags & IORING_SETUP_COOP_TASKRUN);
 }
+
+CASE(a_ring_that_polls_network_cards_works_as_ever)
+{
+    struct nl_probe probe;
+    struct nl_ring ring;
+    CHECK_EQUAL(nl_probe_run(&probe, real_sys()), 0);
+    CHECK_EQUAL(nl_ring_setup(&ring, real_sys(), 4, 8, 0), 0);
+    CHECK_EQUAL(nl_ring_busy_poll(&ring, 50), probe.busy_polling ? 0 : -EINVAL);
+    CHECK_EQUAL(nl_ring_enable(&ring), 0);
+    exercise(&ring);
+    nl_ring_close(&ring);
+}

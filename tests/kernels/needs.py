@@ -33,6 +33,10 @@ NEEDS: Final = {
         ),
         "it is about connections without descriptors, which this kernel cannot offer (Linux 6.13 can)",
     ),
+    "busy_polling": Need(
+        (("registrations", "NAPI"),),
+        "it is about polling network cards, which this kernel cannot (Linux 6.9 can)",
+    ),
     "socket_names": Need(
         (("trials", "SOCKET_URING_OP_GETSOCKNAME"),),
         "it is about a socket's name asked through the ring, which this kernel does not tell (Linux 6.19 does)",

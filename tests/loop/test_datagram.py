@@ -112,7 +112,7 @@ async def test_many_senders_are_told_apart(loop):
 
 async def test_more_senders_than_are_remembered(loop):
     with contextlib.ExitStack() as stack:
-        senders = [stack.enter_context(udp()) for _ in range(700)]
+        senders = [stack.enter_context(udp()) for _ in range(1400)]
         async with endpoint(Echo, local_addr=(HOST, 0)) as server:
             for times in range(2):
                 for number, sender in enumerate(senders):

@@ -292,7 +292,7 @@ def test_exit_status(
     status: int,
     arguments: list[str],
 ) -> None:
-    report = Report("6.18.0", "3.11.7", (), examined().findings, error, "nobody was asked")
+    report = Report("6.18.0", "3.11.7", (), (), examined().findings, error, "nobody was asked")
     monkeypatch.setattr(netloop.tools.doctor, "examine", lambda: report)
     assert main(arguments) == status
     printed = capsys.readouterr().out

@@ -103,6 +103,7 @@ CATALOGUE: Final[dict[str, dict[str, Feature]]] = {
         ),
         "RING_FDS": Feature("5.18", "a cheaper io_uring_enter", "the ring's descriptor is looked up each time"),
         "PBUF_RING": Feature("5.19", "the receive buffers that all connections share", REQUIRED),
+        "NAPI": Feature("6.9", "EventLoop(busy_poll=...)", "that has no effect: the loop sleeps until it is woken"),
     },
     "features": {
         "SINGLE_MMAP": Feature("5.4", "both queues in one mapping", REQUIRED),

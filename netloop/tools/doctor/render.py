@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Final, TextIO
 
 import netloop
@@ -15,6 +16,7 @@ from netloop.tools.table import show_table
 __all__ = ["show"]
 
 _HEADS: Final = ("feature", "state", "since", "used for", "why, what to do")
+_INTERFACE_HEADS: Final = ("name", "driver", "MTU", "UDP cut up", "UDP coalesced", "time stamps", "queueing")
 _RUNS: Final = "The loop runs here. A connection on 127.0.0.1 was accepted, sent data and got it back, and was closed."
 _WIDTH: Final = 100
 _STYLES: Final = {"found": "green", "missing": "yellow", "MISSING": "bold red"}
@@ -32,6 +34,8 @@ def show(report: Report, *, stream: TextIO | None = None, plain: bool | None = N
     print(f"netloop {netloop.__version__} on Python {report.python}, Linux {report.kernel}", file=stream)
     limits = [(limit.name, limit.value, limit.remark) for limit in report.limits]
     show_table("Surroundings", ("what", "value", "remark"), limits, stream=stream, plain=plain)
+    interfaces = [astuple(interface) for interface in report.interfaces]
+    show_table("Network interfaces", _INTERFACE_HEADS, interfaces, stream=stream, plain=plain, whole=("name",))
     for group in dict.fromkeys(finding.group for finding in report.findings):
         rows = [_row(finding) for finding in report.findings if finding.group == group]
         title = TITLES.get(group, group)

@@ -14,6 +14,7 @@ from netloop.setup.loops import load_event_loop
 from netloop.setup.surroundings import Surroundings
 from netloop.setup.unavailable import Unavailable, explain
 from netloop.tools.doctor.catalogue import CATALOGUE, PREFIXES, TITLES, Feature
+from netloop.tools.doctor.interfaces import Interface, read_interfaces
 from netloop.tools.doctor.limits import Limit, read_limits
 from netloop.tools.doctor.trial import TrialError, try_loop
 
@@ -72,6 +73,7 @@ class Report:
         kernel: the kernel's release.
         python: the Python version.
         limits: settings and limits around this process.
+        interfaces: the network interfaces that are up.
         findings: the kernel's features; empty when the probe was refused.
         error: why the loop cannot run, or None.
         second_opinion: which liburing bindings were asked, or why not.
@@ -82,6 +84,7 @@ class Report:
     kernel: str
     python: str
     limits: tuple[Limit, ...]
+    interfaces: tuple[Interface, ...]
     findings: tuple[Finding, ...]
     error: str | None
     second_opinion: str
@@ -103,6 +106,7 @@ def examine(
     attempt: Callable[[], None] | None = None,
     oracle: Callable[[], tuple[str, Mapping[str, bool]]] | None = None,
     surroundings: Surroundings | None = None,
+    interfaces: Callable[[], tuple[Interface, ...]] = read_interfaces,
 ) -> Report:
     """Probe the kernel, ask for a second opinion and try a real loop.
 
@@ -111,6 +115,7 @@ def examine(
         attempt: runs a loop, or raises; :func:`netloop.tools.doctor.trial.try_loop` unless given.
         oracle: the second opinion; :func:`second_opinion` unless given.
         surroundings: where /proc is read.
+        interfaces: returns the network interfaces.
     """
     around = surroundings or Surroundings()
     offered, error = _ask(probe or _probe_ring, around)
@@ -121,7 +126,7 @@ def examine(
     if error is None:
         _, error = _ask(lambda: (attempt or try_loop)() or {}, around)
     limits, allowed = read_limits(around), _allowed(offered)
-    return Report(around.release, platform.python_version(), limits, findings, error, opinion, allowed)
+    return Report(around.release, platform.python_version(), limits, interfaces(), findings, error, opinion, allowed)
 
 
 def second_opinion() -> tuple[str, Mapping[str, bool]]:

@@ -1,0 +1,13 @@
+from typing import final
+
+@final
+class Route: ...
+
+@final
+class Destination: ...
+
+@final
+class Stretch: ...
+
+@final
+class PacketOutbox: ...

@@ -1,0 +1,1 @@
+"""Packet endpoints, which netloop alone has."""
