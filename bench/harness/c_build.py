@@ -15,7 +15,8 @@ PROGRAMS = {
     "load": "load client connecting tls load_report load_errors load_options http_reply cpu_time stream_source "
     "file_bytes histogram fail",
     "echo_epoll": "echo_epoll listener fail",
-    "echo_uring": "echo_uring uring listener fail",
+    "echo_uring": "echo_uring forward uring listener fail",
+    "relay_uring": "relay_uring forward uring listener fail",
 }
 COMPILE_TIMEOUT = 120.0
 

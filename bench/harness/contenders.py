@@ -46,8 +46,8 @@ class Contender:
         return self.loop or self.name
 
     def runs(self, row: Row) -> bool:
-        """Whether this contender can serve the row: the C servers echo and nothing else, and only as bare protocols."""
-        return self.python or row.program.c_servers
+        """Whether this contender can serve the row: the C servers echo and relay bytes, and nothing else."""
+        return self.python or self.name in row.program.c_servers
 
     def command(self, row: Row, settings: Settings) -> list[str]:
         """Return the command line that starts its server for a row.
@@ -58,6 +58,9 @@ class Contender:
         if self.python:
             program = [sys.executable, str(SERVERS / row.program.server), "--loop", self.loop_name]
             return program + server_arguments(settings.scratch, row)
+        if row.program.server.startswith("relay"):
+            program = [sys.executable, str(SERVERS / "relay_in_c.py"), str(settings.programs / "relay_uring")]
+            return [*program, *map(str, _buffer_pool(row))]
         if self.name == "c-uring":
             return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
         return [str(settings.programs / "echo_epoll")]
@@ -72,6 +75,7 @@ ALL = {
         Contender("netloop-spin"),
         Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
         Contender("netloop-metrics"),
+        Contender("netloop-copies"),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),
@@ -82,7 +86,7 @@ ALL = {
 }
 
 #: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
-ON_REQUEST = ("netloop-stalls", "netloop-metrics")
+ON_REQUEST = ("netloop-stalls", "netloop-metrics", "netloop-copies")
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
 MAIN = ("c-uring", "c-epoll", "netloop", "uvloop", "asyncio")
 PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))

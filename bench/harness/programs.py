@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 #: What ``Program.shape`` may be: what a row of this kind has to say beside its name.
 SIZED, COUNTED, BARE = "connections and size", "connections", "nothing"
+#: The C servers that echo.
+ECHO_IN_C = ("c-uring", "c-epoll")
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Program:
 
     ``server`` is a file in ``servers/``; ``driver`` says who drives it: ``load`` (the C load generator), ``wrk``,
     ``idle`` (connections that only exist) or ``micro`` (nobody: the program measures its own loop). ``flags`` are for
-    the load generator. ``c_servers`` says whether the C servers can serve the kind too. ``needs`` are Python packages.
+    the load generator. ``c_servers`` names the C servers that can serve the kind too. ``needs`` are Python packages.
     """
 
     server: str
@@ -20,23 +22,23 @@ class Program:
     shape: str = SIZED
     driver: str = "load"
     flags: tuple[str, ...] = ()
-    c_servers: bool = False
+    c_servers: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
 PROGRAMS = {
-    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=True),
+    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=ECHO_IN_C),
     "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
     "streams": Program("echo_streams.py", "streams echo"),
     "sock": Program("echo_sock.py", "sock_* echo"),
     "upload": Program("upload.py", "upload"),
     "upload_buffered": Program("upload_buffered.py", "upload, buffered protocol"),
     "upload_leases": Program("upload_leases.py", "upload, leases"),
-    "relay": Program("relay.py", "relay"),
-    "relay_leases": Program("relay_leases.py", "relay, leases"),
-    "leases": Program("echo_leases.py", "echo by leases"),
+    "relay": Program("relay.py", "relay", c_servers=("c-uring",)),
+    "relay_leases": Program("relay_leases.py", "relay, leases", c_servers=("c-uring",)),
+    "leases": Program("echo_leases.py", "echo by leases", c_servers=ECHO_IN_C),
     "download": Program("download.py", "download"),
-    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=True),
+    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=ECHO_IN_C),
     "broadcast": Program("broadcast.py", "broadcast", flags=("--broadcast",)),
     "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",)),
     "aiohttp": Program("aiohttp_app.py", "aiohttp hello", COUNTED, flags=("--http",), needs=("aiohttp",)),
@@ -48,7 +50,7 @@ PROGRAMS = {
     "wsbroadcast": Program("aiohttp_app.py", "aiohttp websocket broadcast", flags=("--broadcast",), needs=("aiohttp",)),
     "fastapi": Program("fastapi_hello.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
     "idle": Program(
-        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=True
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=ECHO_IN_C
     ),
     "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
     "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),

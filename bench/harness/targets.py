@@ -9,21 +9,26 @@ from harness.summary import Spread, Summary
 
 SUBJECT = "netloop"
 BASELINE = "uvloop"
+#: netloop in the rows by leases, but without them.
+COPIES = "netloop-copies"
 #: No row is to be below this share of the best peer's work per CPU second.
 BEST_PEER_SHARE = 0.95
 #: Reached by settings of the C library or by no Python at all, so no peers of a loop.
-NO_PEERS = (SUBJECT, "netloop-spin", "netloop-stalls", "netloop-metrics", "c-uring", "c-epoll")
+NO_PEERS = (SUBJECT, "netloop-spin", "netloop-stalls", "netloop-metrics", COPIES, "c-uring", "c-epoll")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A bound for a figure in the rows that fit a pattern: of its ratio to uvloop's, or of the figure itself."""
+    """A bound for a figure in the rows that fit a pattern: of its ratio to another's, or of the figure itself.
+
+    ``against`` is whom the ratio refers to, None for the figure itself.
+    """
 
     rows: str
     figure: str
     bound: float
     at_most: bool = True
-    ratio: bool = True
+    against: str | None = BASELINE
 
     def covers(self, row: Row) -> bool:
         """Whether one of the patterns fits the row's name."""
@@ -46,8 +51,15 @@ TARGETS = (
     _efficiency("websocket:* wsbroadcast:* tls:*", 1.2),
     _efficiency("udp:*", 1.5),
     _efficiency("call_soon call_soon_threadsafe call_later", 1.3),
+    # What the same loop does by data_received, and what can be done at all.
+    Target("upload_leases:*", "cpu_us", 0.80, against=COPIES),
+    Target("relay_leases:*", "cpu_us", 0.75, against=COPIES),
+    Target("leases:*", "cpu_us", 1.0, against=COPIES),
+    Target("relay_leases:*", "cpu_us", 1.1, against="c-uring"),
+    # On uvloop both are by BufferedProtocol.
+    Target("upload_buffered:* upload_leases:*", "cpu_us", 0.95),
     Target("idle:*", "connection_kib", 0.5),
-    Target("protocol:100*x64 protocol:100*x1k", "calls", 0.05, ratio=False),
+    Target("protocol:100*x64 protocol:100*x1k", "calls", 0.05, against=None),
 )
 
 
@@ -81,8 +93,8 @@ class Verdict:
 
 
 def _measured(target: Target, row: Row, summary: Summary, calls: dict[tuple[str, str], float]) -> Spread | None:
-    if target.ratio:
-        return summary.ratio(row.name, SUBJECT, BASELINE, target.figure)
+    if target.against is not None:
+        return summary.ratio(row.name, SUBJECT, target.against, target.figure)
     value = calls.get((row.name, SUBJECT))
     return None if value is None else Spread(value, value, value, 1)
 
@@ -93,8 +105,7 @@ def judge(rows: Iterable[Row], summary: Summary, calls: dict[tuple[str, str], fl
     for row in rows:
         for target in TARGETS:
             if target.covers(row) and (found := _measured(target, row, summary, calls)) is not None:
-                against = BASELINE if target.ratio else None
-                verdicts.append(Verdict(row.name, target.figure, against, target.bound, target.at_most, found))
+                verdicts.append(Verdict(row.name, target.figure, target.against, target.bound, target.at_most, found))
     return verdicts
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import relay
 from relaying import serve
-from serving import run
+from serving import has_leases, run
 
 import netloop
 
@@ -58,7 +58,7 @@ class LeaseSide(netloop.LeaseProtocol):
 
 async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
-    if not isinstance(asyncio.get_running_loop(), netloop.EventLoop):
+    if not has_leases(options):
         return await relay.start(options)
     pool = netloop.BufferPool(BUFFERS, BUFFER_SIZE)
     return await serve(functools.partial(LeaseSide, pool), functools.partial(LeaseSide, pool))

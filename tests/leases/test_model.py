@@ -98,6 +98,8 @@ class PoolMachine(RuleBasedStateMachine):
     leases = Bundle("leases")
     connections = Bundle("connections")
 
+    steps = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = netloop.new_event_loop()
@@ -308,6 +310,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_buffer_is_where_the_model_has_it(self) -> None:
+        type(self).steps += 1
         assert not self.problems
         states = self.pool._states()
         assert {each.page for each in self.held} <= {
@@ -350,3 +353,4 @@ def test_at_random(request: pytest.FixtureRequest) -> None:
             print_blob=True,
         ),
     )
+    print(f"{PoolMachine.steps} steps of {examples} lives")
