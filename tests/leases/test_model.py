@@ -124,8 +124,9 @@ class PoolMachine(RuleBasedStateMachine):
         return held
 
     def lock(self, page: int) -> None:
-        """Nobody uses a page that is only held."""
-        self.pages.protect(page, self.pages.NONE)
+        """Nobody uses a page that is only held; but another part of it may still be on its way to a slow peer."""
+        sending = self.pool._states()[page] == SENDING
+        self.pages.protect(page, self.pages.READ if sending else self.pages.NONE)
 
     def open(self, page: int, protection: int = Pages.READ) -> None:
         self.pages.protect(page, protection)
