@@ -127,8 +127,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("listen", help="HOST:PORT or unix:PATH")
     parser.add_argument("target", help="HOST:PORT or unix:PATH")
-    parser.add_argument("--buffers", type=int, default=256, help="how many buffers all connections share")
-    parser.add_argument("--size", type=int, default=64 * 1024, help="bytes in each")
+    parser.add_argument("--buffers", type=int, default=128, help="how many buffers all connections share")
+    parser.add_argument("--size", type=int, default=128 * 1024, help="bytes in each")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         netloop.run(main(options.listen, options.target, options.buffers, options.size))
