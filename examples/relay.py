@@ -33,15 +33,11 @@ class Side(netloop.LeaseProtocol):
             # Nothing is read before there is somebody to send it to.
             self.transport.pause_reading()
             self.relay.begin(self)
-
-    def join(self, other: Side) -> None:
-        """Pass on from now on what comes to either."""
-        self.other, other.other = other, self
-        if self.transport.is_closing():
-            other.transport.abort()
-        elif other.transport.is_closing():
-            self.transport.close()
-        self.transport.resume_reading()
+        elif self.other.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.other.other = self
+            self.other.transport.resume_reading()
 
     def lease_received(self, lease: netloop.Lease) -> None:
         assert self.other is not None
@@ -98,14 +94,12 @@ class Relay:
             path = unix_path(self.target)
             if path is None:
                 host, _, port = self.target.rpartition(":")
-                _, far = await loop.create_connection(factory, host, int(port))
+                await loop.create_connection(factory, host, int(port))
             else:
-                _, far = await loop.create_unix_connection(factory, path)
+                await loop.create_unix_connection(factory, path)
         except OSError as error:
             print(f"cannot connect to {self.target}: {error}", flush=True)
             near.transport.abort()
-            return
-        near.join(far)
 
 
 def unix_path(address: str) -> str | None:
@@ -133,8 +127,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("listen", help="HOST:PORT or unix:PATH")
     parser.add_argument("target", help="HOST:PORT or unix:PATH")
-    parser.add_argument("--buffers", type=int, default=256, help="how many buffers all connections share")
-    parser.add_argument("--size", type=int, default=64 * 1024, help="bytes in each")
+    parser.add_argument("--buffers", type=int, default=128, help="how many buffers all connections share")
+    parser.add_argument("--size", type=int, default=128 * 1024, help="bytes in each")
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         netloop.run(main(options.listen, options.target, options.buffers, options.size))

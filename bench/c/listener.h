@@ -1,4 +1,4 @@
-/* What both echo servers begin with: a listening socket on 127.0.0.1 and its port on standard output. */
+/* What the servers begin with: a listening socket on 127.0.0.1 and its port on standard output. */
 #ifndef BENCH_LISTENER_H
 #define BENCH_LISTENER_H
 

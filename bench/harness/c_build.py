@@ -17,7 +17,8 @@ PROGRAMS = {
     "packet_load": "packet_load packets load_report load_errors load_options cpu_time histogram file_bytes fail",
     "packet_server": "packet_server packets listener file_bytes fail",
     "echo_epoll": "echo_epoll listener fail",
-    "echo_uring": "echo_uring uring listener fail",
+    "echo_uring": "echo_uring forward uring listener fail",
+    "relay_uring": "relay_uring forward uring listener fail",
 }
 COMPILE_TIMEOUT = 120.0
 

@@ -12,6 +12,7 @@ COLOURS = {
     "netloop-spin": "#ff9896",
     "netloop-stalls": "#e377c2",
     "netloop-metrics": "#f7b6d2",
+    "netloop-copies": "#c49c94",
     "uvloop": "#1f77b4",
     "asyncio": "#2ca02c",
     "asyncio-mmap": "#98df8a",

@@ -58,6 +58,9 @@ class Contender:
         if self.python:
             program = [sys.executable, str(SERVERS / row.program.server), "--loop", self.loop_name]
             return program + server_arguments(settings.scratch, row)
+        if row.program.server.startswith("relay"):
+            program = [sys.executable, str(SERVERS / "relay_in_c.py"), str(settings.programs / "relay_uring")]
+            return [*program, *map(str, _buffer_pool(row))]
         if self.name == "c-uring":
             return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
         if self.name == "c-packets":
@@ -76,6 +79,7 @@ ALL = {
         Contender("netloop-spin"),
         Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
         Contender("netloop-metrics"),
+        Contender("netloop-copies"),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),
@@ -86,7 +90,7 @@ ALL = {
 }
 
 #: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
-ON_REQUEST = ("netloop-stalls", "netloop-metrics")
+ON_REQUEST = ("netloop-stalls", "netloop-metrics", "netloop-copies")
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
 MAIN = ("c-uring", "c-epoll", "c-packets", "netloop", "uvloop", "asyncio")
 PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))

@@ -24,7 +24,7 @@ REST = "everything else"
 #: Which panel the rows of a kind are in; those of other kinds are in REST.
 _PANELS = {
     **dict.fromkeys(("aiohttp", "wrk", "json", "tls", "fastapi", "websocket", "wsbroadcast"), HTTP),
-    **dict.fromkeys(("static", "upload", "download"), FILES),
+    **dict.fromkeys(("static", "upload", "upload_buffered", "upload_leases", "download"), FILES),
 }
 #: The panels of rows, in the columns they stand in.
 _COLUMNS = ((HTTP, FILES), (REST,))
@@ -32,7 +32,7 @@ _COLUMNS = ((HTTP, FILES), (REST,))
 _TITLE = f"CPU per message, {SUBJECT} ÷ {BASELINE} (idle connections: memory); median and quartiles, less is better"
 _MARKERS = "os^Dv*"
 # In inches. At 120 dots per inch the width is 1200 pixels; the heights make a full run fit a screen.
-_WIDTH, _TITLE_HEIGHT, _ECHO_HEIGHT, _PANEL_HEIGHT, _ROW_HEIGHT = 10.0, 0.35, 2.9, 0.75, 0.19
+_WIDTH, _TITLE_HEIGHT, _ECHO_HEIGHT, _PANEL_HEIGHT, _ROW_HEIGHT = 10.0, 0.35, 2.6, 0.75, 0.165
 _SMALL, _MEDIUM, _LARGE = 8.5, 9.5, 11.5
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 #: What ``Program.shape`` may be: what a row of this kind has to say beside its name.
 SIZED, COUNTED, BARE = "connections and size", "connections", "nothing"
+#: The C servers that echo.
+ECHO_IN_C = ("c-uring", "c-epoll")
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Program:
     needs: tuple[str, ...] = ()
 
 
-#: C servers: the two for TCP echo, and the one for datagrams.
-_TCP, _PACKETS = ("c-uring", "c-epoll"), ("c-packets",)
+#: The C server for datagrams.
+_PACKETS = ("c-packets",)
 
 
 def _packets(server: str, title: str, way: str) -> Program:
@@ -47,18 +49,18 @@ def _packets(server: str, title: str, way: str) -> Program:
 
 
 PROGRAMS = {
-    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=_TCP),
+    "protocol": Program("echo_protocol.py", "protocol echo", c_servers=ECHO_IN_C),
     "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
     "streams": Program("echo_streams.py", "streams echo"),
     "sock": Program("echo_sock.py", "sock_* echo"),
     "upload": Program("upload.py", "upload"),
     "upload_buffered": Program("upload_buffered.py", "upload, buffered protocol"),
     "upload_leases": Program("upload_leases.py", "upload, leases"),
-    "relay": Program("relay.py", "relay"),
-    "relay_leases": Program("relay_leases.py", "relay, leases"),
-    "leases": Program("echo_leases.py", "echo by leases"),
+    "relay": Program("relay_copies.py", "relay", c_servers=("c-uring",)),
+    "relay_leases": Program("relay_leases.py", "relay, leases", c_servers=("c-uring",)),
+    "leases": Program("echo_leases.py", "echo by leases", c_servers=ECHO_IN_C),
     "download": Program("download.py", "download"),
-    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=_TCP),
+    "churn": Program("echo_protocol.py", "connect, request, close", flags=("--churn",), c_servers=ECHO_IN_C),
     "broadcast": Program("broadcast.py", "broadcast", flags=("--broadcast",)),
     "udp": Program("echo_udp.py", "UDP echo", flags=("--udp",), c_servers=_PACKETS, c_words=("echo",)),
     "packet_send": _packets("packet_sender.py", "UDP packets sent", "send"),
@@ -73,7 +75,7 @@ PROGRAMS = {
     "fastapi": Program("fastapi_app.py", "FastAPI hello", COUNTED, flags=("--http",), needs=("fastapi", "uvicorn")),
     "http3": Program("http3_download.py", "aioquic HTTP/3 download", driver="http3", needs=("aioquic",)),
     "idle": Program(
-        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=_TCP
+        "echo_protocol.py", "idle connections", COUNTED, driver="idle", flags=("--in-turn",), c_servers=ECHO_IN_C
     ),
     "call_soon": Program("micro.py", "call_soon", BARE, driver="micro"),
     "call_soon_threadsafe": Program("micro.py", "call_soon_threadsafe", BARE, driver="micro"),

@@ -9,10 +9,16 @@ from harness.summary import Spread, Summary
 
 SUBJECT = "netloop"
 BASELINE = "uvloop"
+#: netloop in the rows by leases, but without them.
+COPIES = "netloop-copies"
 #: No row is to be below this share of the best peer's work per CPU second.
 BEST_PEER_SHARE = 0.95
 #: Reached by settings of the C library or by no Python at all, so no peers of a loop.
-NO_PEERS = (SUBJECT, "netloop-spin", "netloop-stalls", "netloop-metrics", "c-uring", "c-epoll", "c-packets")
+NO_PEERS = (
+    SUBJECT,
+    *("netloop-spin", "netloop-stalls", "netloop-metrics", COPIES),
+    *("c-uring", "c-epoll", "c-packets"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,13 @@ TARGETS = (
     _efficiency("packet_send:1x1200 packet_receive:1x1200", 0.6, "c-packets"),
     _efficiency("call_soon call_soon_threadsafe call_later", 1.3),
     Target("http3:*", "cpu_us", 0.75),
+    # What the same loop does by data_received, and what can be done at all.
+    Target("upload_leases:*", "cpu_us", 0.80, against=COPIES),
+    Target("relay_leases:*", "cpu_us", 0.75, against=COPIES),
+    Target("leases:*", "cpu_us", 1.0, against=COPIES),
+    Target("relay_leases:*", "cpu_us", 1.1, against="c-uring"),
+    # On uvloop both are by BufferedProtocol.
+    Target("upload_buffered:* upload_leases:*", "cpu_us", 0.95),
     Target("idle:*", "connection_kib", 0.5),
     Target("protocol:100*x64 protocol:100*x1k", "calls", 0.05, against=None),
 )

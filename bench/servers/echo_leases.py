@@ -6,7 +6,7 @@ import functools
 from typing import cast
 
 import echo_protocol
-from serving import BACKLOG, HOST, port_of, run
+from serving import BACKLOG, HOST, has_leases, port_of, run
 
 import netloop
 
@@ -34,11 +34,10 @@ class LeaseEcho(netloop.LeaseProtocol):
 
 async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
-    loop = asyncio.get_running_loop()
-    if not isinstance(loop, netloop.EventLoop):
+    if not has_leases(options):
         return await echo_protocol.start(options)
     factory = functools.partial(LeaseEcho, netloop.BufferPool(BUFFERS, BUFFER_SIZE))
-    return port_of(await loop.create_server(factory, HOST, 0, backlog=BACKLOG))
+    return port_of(await asyncio.get_running_loop().create_server(factory, HOST, 0, backlog=BACKLOG))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ MODULES = {
     "netloop": "netloop",
     "netloop-spin": "netloop",
     "netloop-metrics": "netloop",
+    "netloop-copies": "netloop",
     "rsloop": "rsloop",
     "rloop": "rloop",
     "aiofastnet": "aiofastnet",

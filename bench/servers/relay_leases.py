@@ -1,13 +1,13 @@
-"""The TCP relay of ``relay.py`` by leases, which moves what comes without touching it; on other loops that one."""
+"""The TCP relay of ``relay_copies.py`` by leases, which moves what comes untouched; on other loops that one."""
 
 import argparse
 import asyncio
 import functools
 from typing import cast
 
-import relay
+import relay_copies
 from relaying import serve
-from serving import run
+from serving import has_leases, run
 
 import netloop
 
@@ -58,8 +58,8 @@ class LeaseSide(netloop.LeaseProtocol):
 
 async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
-    if not isinstance(asyncio.get_running_loop(), netloop.EventLoop):
-        return await relay.start(options)
+    if not has_leases(options):
+        return await relay_copies.start(options)
     pool = netloop.BufferPool(BUFFERS, BUFFER_SIZE)
     return await serve(functools.partial(LeaseSide, pool), functools.partial(LeaseSide, pool))
 

@@ -74,6 +74,11 @@ async def _serve(start: Start, options: argparse.Namespace) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+def has_leases(options: argparse.Namespace) -> bool:
+    """Whether the running loop gives leases, and is to: ``netloop-copies`` is what the same loop does without."""
+    return options.loop != "netloop-copies" and hasattr(asyncio.get_running_loop(), "_receive_pool")
+
+
 def port_of(server: asyncio.AbstractServer) -> int:
     """Return the port a server with one listening socket has."""
     sockets = getattr(server, "sockets")  # noqa: B009 - the abstract class does not declare it

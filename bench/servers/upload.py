@@ -22,8 +22,9 @@ class Upload(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Count, and acknowledge what is complete."""
+        """Count, look at the first and the last byte, and acknowledge what is complete."""
         self._missing -= len(data)
+        self.ends = data[0], data[-1]
         while self._missing <= 0:
             self._missing += self._size
             self._transport.write(ACKNOWLEDGEMENT)

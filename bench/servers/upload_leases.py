@@ -1,12 +1,16 @@
-"""The upload of ``upload.py`` by leases; on a loop that has none, with ``BufferedProtocol``, its nearest to that."""
+"""The upload of ``upload.py`` by leases; on a loop that has none, with ``BufferedProtocol``, its nearest to that.
+
+On ``netloop-copies`` it is ``upload.py`` itself: what ``data_received`` costs on the same loop.
+"""
 
 import argparse
 import asyncio
 import functools
 from typing import cast
 
+import upload
 import upload_buffered
-from serving import BACKLOG, HOST, port_of, run
+from serving import BACKLOG, HOST, has_leases, port_of, run
 
 import netloop
 
@@ -42,11 +46,11 @@ class LeaseUpload(netloop.LeaseProtocol):
 
 async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
-    loop = asyncio.get_running_loop()
-    if not isinstance(loop, netloop.EventLoop):
-        return await upload_buffered.start(options)
+    if not has_leases(options):
+        start_without = upload.start if options.loop == "netloop-copies" else upload_buffered.start
+        return await start_without(options)
     factory = functools.partial(LeaseUpload, options.size, netloop.BufferPool(BUFFERS, BUFFER_SIZE))
-    return port_of(await loop.create_server(factory, HOST, 0, backlog=BACKLOG))
+    return port_of(await asyncio.get_running_loop().create_server(factory, HOST, 0, backlog=BACKLOG))
 
 
 if __name__ == "__main__":

@@ -165,6 +165,8 @@ cdef class PieceQueue:
         cdef object piece
         if not waiting:
             return 0
+        if waiting == 1:
+            return min(self.next_piece(send), <Py_ssize_t>SEND_LIMIT)
         if waiting > self.capacity:
             self.reserve(waiting)
         vectors = self.message.msg_iov

@@ -72,6 +72,7 @@ cdef class StreamTransport(SocketTransport):
 
     cpdef write(self, data)
     cdef int add_pieces(self, list pieces) except -1
+    cdef int add_lease(self, Lease lease) except -1
     cdef int check_writable(self, str method) except -1
     cdef bint too_late(self) noexcept
     cdef int added(self) except -1

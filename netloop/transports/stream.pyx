@@ -667,7 +667,13 @@ cdef class StreamTransport(SocketTransport):
         self.check_thread()
         self.check_writable("write_lease")
         lease.check_sendable(self.loop)
-        self.add_pieces([lease])
+        if self.too_late():
+            lease.release()
+            self.ignore_write()
+            return
+        self.add_lease(lease)
+        self.mark_dirty()
+        self.added()
 
     cdef int add_pieces(self, list pieces) except -1:
         """Put bytes and leases into the outbox."""
@@ -676,18 +682,25 @@ cdef class StreamTransport(SocketTransport):
             if type(piece) is bytes:
                 if not too_late:
                     outbox_add(&self.outbox, <bytes>piece)
-            elif too_late or not (<Lease>piece).length:
+            elif too_late:
                 (<Lease>piece).release()
-            elif self.outbox.size and (<Lease>piece).is_small():
-                outbox_add(&self.outbox, taken_bytes(<Lease>piece))
             else:
-                if self.zero_copy is None and wants_zero_copy(<Lease>piece):
-                    self.zero_copy = new_sender(self.loop, self.get_extra_info("peername"))
-                outbox_add_lease(&self.outbox, <Lease>piece)
+                self.add_lease(<Lease>piece)
         if too_late:
             return self.ignore_write()
         self.mark_dirty()
         return self.added()
+
+    cdef int add_lease(self, Lease lease) except -1:
+        """Put a lease into the outbox, or a copy if that is better."""
+        if not lease.length:
+            lease.release()
+            return 0
+        if self.outbox.size and lease.is_small():
+            return outbox_add(&self.outbox, taken_bytes(lease))
+        if self.zero_copy is None and wants_zero_copy(lease):
+            self.zero_copy = new_sender(self.loop, self.get_extra_info("peername"))
+        return outbox_add_lease(&self.outbox, lease)
 
     cdef int check_writable(self, str method) except -1:
         if self.write_ended:

@@ -144,7 +144,7 @@ def test_the_metrics_of_the_readme(serve: Serve, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="not installed: pip install aiohttp")
     pytest.importorskip("prometheus_client", reason="not installed: pip install prometheus-client")
     snippets = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    (snippet,) = [each for each in snippets if "netloop.metrics" in each]
+    (snippet,) = [each for each in snippets if "prometheus" in each]
     (tmp_path / "snippet.py").write_text(f"{FREE_PORT}\n{snippet}")
     status, _, body = serve("snippet.py").ask("GET", "/metrics")
     assert status == 200
