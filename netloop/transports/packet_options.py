@@ -27,7 +27,7 @@ FIELDS: Final = ("destination", "tos", "ttl", "time")
 # Of the kernel's headers, as far as the socket module does not name them.
 _SOL_UDP = 17
 _UDP_SEGMENT, _UDP_GRO = 103, 104
-_IP_TTL, _IP_PKTINFO, _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL, _IP_RECVTOS, _IP_MTU = 2, 8, 10, 11, 12, 13, 14
+_IP_PKTINFO, _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL, _IP_RECVTOS, _IP_MTU = 8, 10, 11, 12, 13, 14
 _IPV6_MTU_DISCOVER, _IPV6_MTU, _IPV6_RECVERR = 23, 24, 25
 _SO_BINDTODEVICE, _SO_TIMESTAMPNS, _SO_MARK, _SO_TIMESTAMPING, _SO_RXQ_OVFL, _SO_TXTIME = 25, 35, 36, 37, 40, 61
 _SOF_TIMESTAMPING_RX_HARDWARE, _SOF_TIMESTAMPING_RAW_HARDWARE = 1 << 2, 1 << 6
@@ -131,7 +131,10 @@ def interface_index(interface: Any, argument: str) -> int:
     if interface is None:
         return 0
     if isinstance(interface, str):
-        return socket.if_nametoindex(interface)
+        try:
+            return socket.if_nametoindex(interface)
+        except OSError:
+            raise OSError(errno.ENODEV, f"{argument}: there is no interface {interface!r}") from None
     try:
         index = operator.index(interface)
     except TypeError:

@@ -222,7 +222,7 @@ async def test_bad_groups(loop, family, host, group):
             (ValueError, "group: '10.0.0.1' is not a multicast address of the socket's family", ("10.0.0.1",)),
             (ValueError, "group: '::1' is not a multicast address", ("::1",)),
             (ValueError, "group: 'nowhere' is not a multicast address", ("nowhere",)),
-            (OSError, "no interface with this name", (group, "no-such-thing")),
+            (OSError, "interface: there is no interface 'no-such-thing'", (group, "no-such-thing")),
             (TypeError, "interface must be an interface's name or index, not float", (group, 1.5)),
             (ValueError, "interface: -1 is not the index of an interface", (group, -1)),
             (OSError, "No such device", (group, 99_999)),
