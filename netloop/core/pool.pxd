@@ -25,6 +25,7 @@ cdef class Lease:
     cdef Py_ssize_t writable_exports
 
     cdef int check_live(self) except -1
+    cdef int soil(self) noexcept
     cdef int check_sendable(self, LoopCore loop) except -1
     cdef int hand_over(self) except -1
     cdef int finish(self, bint sent) except -1
@@ -41,6 +42,8 @@ cdef class BufferPool:
     cdef nl_lock lock
     cdef Py_buffer brought
     cdef bint has_brought
+    # Where DLPack is told that the memory lies: a device type and a device's number.
+    cdef tuple dlpack_device
     # What it belongs to, by weak references, since leases in a transport's outbox are not seen by the collector.
     cdef object loop_reference
     cdef object group_reference

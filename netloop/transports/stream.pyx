@@ -409,6 +409,7 @@ cdef class StreamTransport(SocketTransport):
             self.alone = False
             self.in_a_row = 0
             return 0
+        lease.soil()
         length = self.receive_now(lease.data, lease.length)
         if length == -EINPROGRESS:
             self.held = lease

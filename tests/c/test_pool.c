@@ -124,8 +124,8 @@ CASE(a_dry_pool_loses_nothing)
         armed = cqe.flags & IORING_CQE_F_MORE;
         if (cqe.res == 1) {
             held[count] = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-            nl_pool_receive(&pool, held[count], 1);
-            nl_pool_receive(&pool, held[count], 1); /* told twice */
+            nl_pool_receive(&pool, held[count], 1, 1);
+            nl_pool_receive(&pool, held[count], 1, 1); /* told twice */
             CHECK_EQUAL(nl_pool_address(&pool, held[count])[0], next++);
             count++;
         } else {
@@ -163,7 +163,7 @@ CASE(another_ring_goes_on_with_what_was_offered)
         nl_prep_recv_multishot(next_sqe(&ring), nl_descriptor(pair[0]), GROUP, 1);
         next_completion(&ring, &cqe);
         CHECK_EQUAL(cqe.res, 4);
-        nl_pool_receive(&pool, cqe.flags >> IORING_CQE_BUFFER_SHIFT, 1);
+        nl_pool_receive(&pool, cqe.flags >> IORING_CQE_BUFFER_SHIFT, 4, 1);
         check_places(&pool);
         nl_ring_close(&ring);
     }
