@@ -79,8 +79,11 @@ cdef class LeaseReceiver:
 
     cdef Lease received(self, int length, unsigned flags, uint64_t owner)
     cdef int park(self, io_uring_cqe *cqe) except -1
-    cdef int drop_parked(self) except -1
+    cdef int drop(self, list backlog) except -1
+    cdef int choose(self, object protocol, bint wanted, LoopCore loop) except -1
     cdef bint arm(self, Endpoint endpoint, nl_file file) except -1
+    cdef bint arm_read(self, Endpoint endpoint, nl_file file, bint multishot) except -1
+    cdef bint prepare(self, Endpoint endpoint) except -1
     cdef int starve(self, Endpoint endpoint) except -1
 
 
@@ -110,3 +113,4 @@ cdef class PoolGroup(Endpoint):
 
 cdef BufferPool default_pool(LoopCore loop)
 cdef Lease private_lease(bytes data)
+cdef bytes taken_bytes(Lease lease)

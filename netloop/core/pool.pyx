@@ -608,13 +608,50 @@ cdef Lease private_lease(bytes data):
     return lease
 
 
+cdef bytes taken_bytes(Lease lease):
+    """What a lease holds, for who wants no lease."""
+    cdef bytes data = bytes(lease)
+    lease.release()
+    return data
+
+
 @cython.final
 @cython.no_gc
 cdef class LeaseReceiver:
     """What a transport knows of the pool that it receives into. Nothing of that refers to a transport."""
 
+    cdef int choose(self, object protocol, bint wanted, LoopCore loop) except -1:
+        """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
+        cdef object pool = protocol.receive_pool() if wanted else None
+        if wanted:
+            if pool is None:
+                pool = default_pool(loop)
+            elif type(pool) is not BufferPool:
+                raise TypeError(f"receive_pool() must return a BufferPool or None, not {type(pool).__name__}")
+            (<BufferPool>pool).join(loop)
+        self.pool = <BufferPool>pool
+        # One that waits for a buffer of the former pool need not any more.
+        self.starved = False
+        return 0
+
     cdef bint arm(self, Endpoint endpoint, c.nl_file file) except -1:
         """Arm a multishot receive; says whether there is one, which there is not as long as it waits for a buffer."""
+        if not self.prepare(endpoint):
+            return False
+        c.nl_prep_recv_multishot(endpoint.sqe(), file, FIRST_GROUP + self.lane,
+                                 endpoint.token(c.NL_RECV_LEASED, self.lane))
+        return True
+
+    cdef bint arm_read(self, Endpoint endpoint, c.nl_file file, bint multishot) except -1:
+        """The same for a file that is no socket."""
+        if not self.prepare(endpoint):
+            return False
+        c.nl_prep_read_group(endpoint.sqe(), file, multishot, FIRST_GROUP + self.lane,
+                             endpoint.token(c.NL_RECV_LEASED, self.lane))
+        return True
+
+    cdef bint prepare(self, Endpoint endpoint) except -1:
+        """Have the kernel find a buffer; says whether there is one."""
         cdef PoolGroup group = self.pool.group()
         if self.starved:
             return False
@@ -625,8 +662,6 @@ cdef class LeaseReceiver:
             return False
         self.armed = self.pool
         self.lane = group.lane
-        c.nl_prep_recv_multishot(endpoint.sqe(), file, FIRST_GROUP + self.lane,
-                                 endpoint.token(c.NL_RECV_LEASED, self.lane))
         return True
 
     cdef Lease received(self, int length, unsigned flags, uint64_t owner):
@@ -653,10 +688,13 @@ cdef class LeaseReceiver:
             self.parked.append(lease)
         return 0
 
-    cdef int drop_parked(self) except -1:
-        """The connection has come to its end before the loop ran again."""
+    cdef int drop(self, list backlog) except -1:
+        """Nobody will be given what was held back, or kept when the loop stopped: its buffers go back."""
         while self.parked:
             (<Lease>self.parked.pop()).release()
+        for each in backlog or ():
+            if type(each) is Lease:
+                (<Lease>each).release()
         return 0
 
     cdef int starve(self, Endpoint endpoint) except -1:
