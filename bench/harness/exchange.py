@@ -87,7 +87,7 @@ def load_arguments(scratch: Path, row: Row) -> list[str]:
             return _http(scratch, f"static-{row.size}", _request("GET", f"/files/{Path(path).name}"), path)
         case "websocket" | "wsbroadcast":
             return _websocket(scratch, row)
-        case "upload" | "upload_buffered" | "upload_leases":
+        case "upload" | "upload_buffered" | "upload_leases" | "ingest":
             acknowledgement = _file(scratch, "acknowledgement", ACKNOWLEDGEMENT)
             return ["--request", random_file(scratch, row.size), "--reply", acknowledgement]
         case "download":
@@ -103,7 +103,7 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
         BenchError: TLS needs a certificate, and none can be made.
     """
     match row.kind:
-        case "upload" | "upload_buffered" | "upload_leases":
+        case "upload" | "upload_buffered" | "upload_leases" | "ingest":
             return ["--size", str(row.size)]
         case "download":
             return ["--content", random_file(scratch, row.size)]
