@@ -26,7 +26,12 @@ from loop.differences import Difference, difference_of
 from loop.patience import stretched
 
 LOOPS = ("asyncio", "uvloop", "netloop")
-LOOPS_OF_FOLDER = {"faults": ("netloop",), "leases": ("netloop",), "soak": ("asyncio", "netloop")}
+LOOPS_OF_FOLDER = {
+    "device": ("netloop",),
+    "faults": ("netloop",),
+    "leases": ("netloop",),
+    "soak": ("asyncio", "netloop"),
+}
 SETTLE_SECONDS = 3.0
 HOPELESS_SECONDS = 20.0
 PASSED = pytest.StashKey[bool]()
