@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import functools
 import mmap
+from collections.abc import Callable
 from typing import cast
 
 from serving import BACKLOG, HOST, has_leases, port_of, run
@@ -78,7 +79,7 @@ class BufferedIngest(Counting, asyncio.BufferedProtocol):
 async def start(options: argparse.Namespace) -> int:
     """Listen and return the port."""
     memory = memoryview(mmap.mmap(-1, PIECES * options.size))
-    factory: functools.partial[asyncio.BaseProtocol]
+    factory: Callable[[], asyncio.BaseProtocol]
     if has_leases(options):
         pool = netloop.BufferPool(PIECES, options.size, memory=memory)
         factory = functools.partial(LeaseIngest, options.size, pool)

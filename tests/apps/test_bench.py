@@ -15,7 +15,7 @@ from harness import c_build
 
 from apps.programs import Program
 
-ROWS = ("protocol:3x64", "download:1x256k@2", "json:2", "websocket:2x64", "call_later", "idle:5")
+ROWS = ("protocol:3x64", "download:1x256k@2", "ingest:1x64k@2", "json:2", "websocket:2x64", "call_later", "idle:5")
 
 
 @pytest.mark.limit(60)

@@ -38,6 +38,7 @@ def _example() -> Any:
 
 
 example = _example()
+Ingest: Any = example.Ingest
 everywhere = pytest.mark.parametrize("name", ["ordinary", "torch", "cupy"])
 
 
@@ -106,11 +107,11 @@ async def test_the_memory_can_be_registered_with_the_ring(loop: Any, name: str) 
     assert netloop.BufferPool(2, MIB, memory=target.memory, register=True).registered
 
 
-class Filling(example.Ingest):  # type: ignore[misc]
+class Filling(Ingest):  # type: ignore[misc]
     """Copies all that arrives to one tensor, from its beginning again and again, and looks at nothing."""
 
     def __init__(self, target: Any, pool: netloop.BufferPool) -> None:
-        super().__init__(target, pool, 0)
+        super().__init__(target, pool, largest=0)
         self.row = target.tensor(64 * MIB)
         self.at = 0
 
