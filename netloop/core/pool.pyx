@@ -917,6 +917,8 @@ cdef class PoolGroup(Endpoint):
         if in_child and pool is not None:
             nl_lock_reset(&pool.lock)
             pool.inherited = True
+            # Nothing comes there any more, and what is shared with the parent is the parent's to clear.
+            pool.buffers.wipes = False
             pool.buffers.serving = False
             pool.buffers.wanted = False
         return 0

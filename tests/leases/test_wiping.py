@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 
 import pytest
+from faults.child import run_child
+from faults.test_fork import in_fork
 from loop.helpers import eventually
 
 import netloop
@@ -128,6 +131,36 @@ def test_a_buffer_in_parts_is_wiped_when_the_last_is_gone_and_as_far_as_it_was_w
     memory[:] = b"." * 20
     pool.take().release()
     assert memory == b"." * 20
+
+
+def fork_scene() -> list[object]:
+    """Fork with a lease of shared memory out, which the child releases; what is left of it for the parent, and then."""
+    loop = netloop.new_event_loop()
+    memory = mmap.mmap(-1, 100)  # shared with children
+
+    async def begin():
+        pool = netloop.BufferPool(1, 100, memory=memory, wipe=True)
+        lease = pool.take(5)
+        with lease.writable() as view:
+            view[:] = b"hello"
+        return lease
+
+    lease = loop.run_until_complete(begin())
+
+    def child() -> bool:
+        lease.release()
+        loop.close()
+        return True
+
+    in_child = in_fork(child)
+    found = bytes(lease)
+    lease.release()
+    loop.close()
+    return [in_child, found.decode(), any(memory[:])]
+
+
+def test_a_forked_child_clears_nothing_of_its_parents():
+    assert run_child(fork_scene) == [True, "hello", False]
 
 
 def test_what_an_array_may_have_written_is_wiped():
