@@ -26,6 +26,7 @@ struct nl_pool_buffer {
     unsigned holders;     /* leases and views that keep it from being free */
     unsigned sends;       /* how many of its leases were handed to transports */
     unsigned since;       /* when it was leased, in milliseconds of a clock that wraps */
+    unsigned dirty;       /* what may have been written to since it was cleared ends here */
     uint64_t owner;       /* the token of the receive that brought it, or NL_TOKEN_NONE */
 };
 
@@ -43,6 +44,7 @@ struct nl_pool {
     unsigned mask;
     uint16_t tail;
     bool serving;      /* does a ring take buffers from the queue? */
+    bool wipes;        /* is a buffer cleared before it is free again? */
     unsigned offered;  /* how many are the kernel's */
     unsigned target;   /* how many are to be, if enough are free */
     unsigned base;     /* how many at least, and how many at most */
@@ -151,11 +153,22 @@ static inline void nl_pool_note(struct nl_pool *pool, unsigned length)
     pool->noted_bytes = 0;
 }
 
-/* A completion names a buffer that was the kernel's: it has one holder now. Told twice of it, it does nothing. */
-static inline void nl_pool_receive(struct nl_pool *pool, unsigned id, uint64_t owner)
+/* A buffer's bytes up to there may be written to from now on. */
+static inline void nl_pool_soil(struct nl_pool *pool, unsigned id, size_t end)
+{
+    if (pool->buffers[id].dirty < end)
+        pool->buffers[id].dirty = (unsigned)end;
+}
+
+/*
+ * A completion names a buffer that was the kernel's: it has one holder now. Told twice of it, it does nothing. The kernel
+ * has written so many bytes, from the beginning on.
+ */
+static inline void nl_pool_receive(struct nl_pool *pool, unsigned id, size_t length, uint64_t owner)
 {
     if (pool->buffers[id].state != NL_BUFFER_KERNELS)
         return;
+    nl_pool_soil(pool, id, length);
     pool->offered--;
     nl_pool_lease(pool, id, NL_LEASE_RECEIVE, owner);
     if (!pool->offered)
@@ -178,11 +191,20 @@ static inline void nl_pool_hold(struct nl_pool *pool, unsigned id)
     pool->buffers[id].holders++;
 }
 
+/* Clear what may have been written to. */
+static inline void nl_pool_wipe(struct nl_pool *pool, unsigned id)
+{
+    explicit_bzero(nl_pool_address(pool, id), pool->buffers[id].dirty);
+    pool->buffers[id].dirty = 0;
+}
+
 /* One holder less. Says whether the buffer is free now and somebody waits for that. */
 static inline bool nl_pool_drop(struct nl_pool *pool, unsigned id)
 {
     if (--pool->buffers[id].holders)
         return false;
+    if (pool->wipes)
+        nl_pool_wipe(pool, id);
     nl_pool_step(pool, id, NL_LEASE_RELEASE);
     pool->leased--;
     pool->free[pool->unused++] = id;

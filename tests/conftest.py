@@ -27,6 +27,7 @@ from loop.patience import stretched
 
 LOOPS = ("asyncio", "uvloop", "netloop")
 LOOPS_OF_FOLDER = {
+    "device": ("netloop",),
     "faults": ("netloop",),
     "leases": ("netloop",),
     "packets": ("netloop",),

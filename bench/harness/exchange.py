@@ -91,7 +91,7 @@ def load_arguments(scratch: Path, row: Row) -> list[str]:
             return ["--reply", random_file(scratch, row.size)]
         case "packet_receive":
             return ["--request", random_file(scratch, row.size)]
-        case "upload" | "upload_buffered" | "upload_leases":
+        case "upload" | "upload_buffered" | "upload_leases" | "ingest":
             acknowledgement = _file(scratch, "acknowledgement", ACKNOWLEDGEMENT)
             return ["--request", random_file(scratch, row.size), "--reply", acknowledgement]
         case "download":
@@ -107,7 +107,7 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
         BenchError: TLS needs a certificate, and none can be made.
     """
     match row.kind:
-        case "upload" | "upload_buffered" | "upload_leases" | "packet_receive":
+        case "upload" | "upload_buffered" | "upload_leases" | "packet_receive" | "ingest":
             return ["--size", str(row.size)]
         case "download" | "packet_send":
             return ["--content", random_file(scratch, row.size)]

@@ -56,6 +56,7 @@ PROGRAMS = {
     "upload": Program("upload.py", "upload"),
     "upload_buffered": Program("upload_buffered.py", "upload, buffered protocol"),
     "upload_leases": Program("upload_leases.py", "upload, leases"),
+    "ingest": Program("ingest.py", "upload to own memory"),
     "relay": Program("relay_copies.py", "relay", c_servers=("c-uring",)),
     "relay_leases": Program("relay_leases.py", "relay, leases", c_servers=("c-uring",)),
     "leases": Program("echo_leases.py", "echo by leases", c_servers=ECHO_IN_C),

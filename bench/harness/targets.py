@@ -65,6 +65,7 @@ TARGETS = (
     Target("relay_leases:*", "cpu_us", 0.75, against=COPIES),
     Target("leases:*", "cpu_us", 1.0, against=COPIES),
     Target("relay_leases:*", "cpu_us", 1.1, against="c-uring"),
+    Target("ingest:*", "per_cpu_second", 1.15, at_most=False, against=COPIES),
     # On uvloop both are by BufferedProtocol.
     Target("upload_buffered:* upload_leases:*", "cpu_us", 0.95),
     Target("idle:*", "connection_kib", 0.5),

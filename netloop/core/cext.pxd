@@ -293,6 +293,7 @@ cdef extern from "nl_pool.h" nogil:
         unsigned char state
         unsigned holders
         unsigned since
+        unsigned dirty
         uint64_t owner
 
     struct nl_pool:
@@ -302,6 +303,7 @@ cdef extern from "nl_pool.h" nogil:
         nl_pool_buffer *buffers
         unsigned unused
         flag serving
+        flag wipes
         unsigned offered
         unsigned leased
         unsigned high_water
@@ -323,13 +325,50 @@ cdef extern from "nl_pool.h" nogil:
     unsigned char *nl_pool_address(const nl_pool *pool, unsigned id)
     void nl_pool_top_up(nl_pool *pool)
     void nl_pool_note(nl_pool *pool, unsigned length)
-    void nl_pool_receive(nl_pool *pool, unsigned id, uint64_t owner)
+    void nl_pool_receive(nl_pool *pool, unsigned id, size_t length, uint64_t owner)
     int nl_pool_take(nl_pool *pool, uint64_t owner)
     void nl_pool_hold(nl_pool *pool, unsigned id)
+    void nl_pool_soil(nl_pool *pool, unsigned id, size_t end)
     bint nl_pool_drop(nl_pool *pool, unsigned id)
     void nl_pool_send(nl_pool *pool, unsigned id)
     void nl_pool_sent(nl_pool *pool, unsigned id)
     void nl_pool_unregister(nl_ring *ring, unsigned group)
+
+
+cdef extern from "nl_dlpack.h" nogil:
+    enum:
+        NL_DL_CPU
+        NL_DL_CUDA_HOST
+        NL_DL_ROCM_HOST
+        NL_DL_CUDA_MANAGED
+        NL_DL_MAJOR
+        NL_DL_MINOR
+
+    const uint64_t NL_DL_READ_ONLY
+    const uint64_t NL_DL_IS_COPIED
+
+    struct nl_dl_tensor:
+        pass
+
+    struct nl_dl_plain:
+        nl_dl_tensor tensor
+        void *context
+        void (*deleter)(nl_dl_plain *self) noexcept nogil
+
+    struct nl_dl_versioned:
+        uint32_t major
+        uint32_t minor
+        void *context
+        void (*deleter)(nl_dl_versioned *self) noexcept nogil
+        uint64_t flags
+        nl_dl_tensor tensor
+
+    struct nl_dl_row:
+        nl_dl_plain plain
+        nl_dl_versioned versioned
+
+    void nl_dl_describe(nl_dl_row *row, nl_dl_tensor *tensor, void *data, int64_t length, int32_t device_type,
+                        int32_t device_id)
 
 
 cdef extern from "nl_registered.h" nogil:

@@ -23,14 +23,18 @@ class LeaseProtocol(asyncio.BaseProtocol):
     """A protocol for stream connections of netloop's that reads what arrives where the kernel has put it.
 
     A connection whose protocol is a LeaseProtocol calls ``lease_received`` in place of ``data_received``. All else is
-    as with ``asyncio.Protocol``. It works for TCP and UNIX sockets, on netloop's loop alone; what arrives by TLS is
-    decrypted into other memory, so there such a protocol is refused with TypeError.
+    as with ``asyncio.Protocol``. It works for TCP and UNIX sockets and pipes, on netloop's loop alone; what arrives by
+    TLS is decrypted into other memory, so there such a protocol is refused with TypeError.
     """
 
     __slots__ = ()
 
     def receive_pool(self) -> BufferPool | None:
         """The pool that the connection receives into; None, the default, is one that the loop has for all.
+
+        A pipe takes buffers of 4096 bytes and more, because it may hold packets of that size. From another file that
+        keeps messages apart, such as a socket of datagrams given to ``connect_read_pipe()``, what does not fit into a
+        buffer is lost.
 
         Asked once, when the transport is given this protocol, which is before ``connection_made``.
         """
@@ -45,8 +49,8 @@ class LeaseProtocol(asyncio.BaseProtocol):
     def data_received(self, data: bytes) -> None:
         """Raises TypeError: a transport that calls it has no leases to give."""
         raise TypeError(
-            "this transport cannot hand its protocol leases, as only those of TCP and UNIX sockets on netloop's event "
-            "loop can, without TLS; use an asyncio.Protocol"
+            "this transport cannot hand its protocol leases, as only those of TCP and UNIX sockets and of pipes on "
+            "netloop's event loop can, without TLS; use an asyncio.Protocol"
         )
 
     def eof_received(self) -> bool | None:

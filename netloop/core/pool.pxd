@@ -37,6 +37,7 @@ cdef class Lease:
     cdef flag sent
 
     cdef int check_live(self) except -1
+    cdef int soil(self) noexcept
     cdef int check_sendable(self, LoopCore loop) except -1
     cdef int hand_over(self) except -1
     cdef int finish(self, bint sent) except -1
@@ -55,6 +56,8 @@ cdef class BufferPool:
     cdef nl_lock lock
     cdef Py_buffer brought
     cdef bint has_brought
+    # Where DLPack is told that the memory lies: a device type and a device's number.
+    cdef tuple dlpack_device
     # What it belongs to, by weak references, since leases in a transport's outbox are not seen by the collector.
     cdef object loop_reference
     cdef object group_reference
@@ -94,8 +97,11 @@ cdef class LeaseReceiver:
 
     cdef Lease received(self, int length, unsigned flags, uint64_t owner)
     cdef int park(self, io_uring_cqe *cqe) except -1
-    cdef int drop_parked(self) except -1
+    cdef int drop(self, list backlog) except -1
+    cdef int choose(self, object protocol, bint wanted, LoopCore loop) except -1
     cdef bint arm(self, Endpoint endpoint, nl_file file) except -1
+    cdef bint arm_read(self, Endpoint endpoint, nl_file file, bint multishot) except -1
+    cdef bint prepare(self, Endpoint endpoint) except -1
     cdef int starve(self, Endpoint endpoint) except -1
 
 
@@ -125,3 +131,4 @@ cdef class PoolGroup(Endpoint):
 
 cdef BufferPool default_pool(LoopCore loop)
 cdef Lease private_lease(bytes data)
+cdef bytes taken_bytes(Lease lease)

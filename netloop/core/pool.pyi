@@ -1,7 +1,7 @@
 from types import TracebackType
 from typing import Any, Literal, Self, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, CapsuleType
 
 from netloop.core.ring import Endpoint
 
@@ -21,6 +21,15 @@ class Lease:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     @property
     def offset(self) -> int: ...
     def writable(self) -> memoryview: ...
@@ -37,7 +46,18 @@ class BufferPool:
         memory: Buffer | None = None,
         register: bool | Literal["auto"] = "auto",
         zero_copy: bool | Literal["auto"] = "auto",
+        wipe: bool = False,
+        dlpack_device: tuple[int, int] | None = None,
     ) -> BufferPool: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     @property
     def count(self) -> int: ...
     @property

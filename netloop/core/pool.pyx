@@ -27,7 +27,8 @@ from collections import deque
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_ANY_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_ANY_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
+    PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
@@ -35,6 +36,7 @@ from libc.errno cimport EFAULT, EINVAL, ENOMEM, ENOSPC
 from libc.string cimport memcpy
 
 from netloop.core cimport cext as c
+from netloop.core.dlpack cimport checked_device, make_capsule
 from netloop.core.free_threading cimport NL_FREE_THREADED, nl_lock_give, nl_lock_reset, nl_lock_take
 
 cdef enum:
@@ -71,6 +73,10 @@ cdef class Lease:
     It is read where it lies, as any object with the buffer protocol: ``memoryview(lease)``, ``lease[0]``,
     ``lease[:4]`` (bytes), ``bytes(lease)`` (a copy of all). The buffer goes back to its pool when every lease and every
     memoryview of it is released. After its release, or when a transport has taken it over, a lease cannot be read.
+
+    Libraries of arrays take it by DLPack, such as ``numpy.from_dlpack(lease)``: a read-only row of bytes, which keeps
+    the buffer as a memoryview does. Only numpy keeps the array from being written to; with others that is up to the
+    program.
     """
 
     def __init__(self):
@@ -165,11 +171,37 @@ cdef class Lease:
     def writable(self):
         """A memoryview to write through, for example to build a message. Release it before the lease is sent."""
         self.check_live()
+        self.soil()
         self.granting = True
         try:
             return PyMemoryView_FromObject(self)
         finally:
             self.granting = False
+
+    cdef int soil(self) noexcept:
+        """Its bytes may be written to from now on, so that they are cleared if the pool is to be."""
+        nl_lock_take(&self.pool.lock)
+        c.nl_pool_soil(&self.pool.buffers, self.index,
+                       self.data - c.nl_pool_address(&self.pool.buffers, self.index) + self.length)
+        nl_lock_give(&self.pool.lock)
+        return 0
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A capsule of its bytes, for ``from_dlpack()`` of a library of arrays; see the class.
+
+        Raises:
+            ValueError: the lease was released or handed over before.
+            BufferError: memory on another device is asked for.
+        """
+        cdef Py_buffer view
+        PyObject_GetBuffer(self, &view, PyBUF_SIMPLE)
+        self.soil()
+        return make_capsule(&view, self.pool.dlpack_device, max_version, dl_device, copy)
+
+    def __dlpack_device__(self):
+        """The device type and number that its pool was given."""
+        self.check_live()
+        return self.pool.dlpack_device
 
     @property
     def offset(self):
@@ -202,8 +234,9 @@ cdef class Lease:
         return head
 
     cdef int cut(self, Py_ssize_t length) noexcept:
-        """Only so much of it has been received."""
+        """Only so much has been received into it, which was a whole buffer."""
         self.length = length
+        self.pool.buffers.buffers[self.index].dirty = <unsigned>length
         return 0
 
     # The end ----------------------------------------------------------------------------------------------------
@@ -303,16 +336,27 @@ cdef class BufferPool:
             when the peer has acknowledged it. ``"auto"`` tries that for each host with 16 KiB or more, and goes on
             where the kernel does not copy all the same, as it does on the loopback interface; True does it always, and
             False never. What cannot be sent so is sent as usual; ``loop.statistics()`` tells what has become of it.
+        wipe: clear a buffer when its last lease and view are gone, before anything else is received into it. What was
+            received is cleared, and what could be written to: by ``writable()``, or through an array on a lease.
+        dlpack_device: where DLPack is told that the memory lies, as a device type and a device's number. By default
+            (1, 0), the processor's memory, which numpy, torch and jax take. Of memory that CUDA has page-locked, (3, 0)
+            gives jax an array on the CUDA device, and (13, 0) cupy one; torch takes neither of these, numpy all.
+
+    A library of arrays takes all of its memory by DLPack, such as ``numpy.from_dlpack(pool)``: a read-only row of
+    bytes, in which what a lease holds begins at its ``offset``.
 
     Raises:
-        ValueError: a size is out of range, or ``memory`` is too small, read-only, or that of another pool.
-        TypeError: ``memory`` is no buffer, or not contiguous.
+        ValueError: a size is out of range, or ``memory`` is too small, read-only, or that of another pool; or DLPack
+            has no such device whose memory the processor can reach.
+        TypeError: ``memory`` is no buffer, or not contiguous; ``dlpack_device`` is not two numbers.
         OSError: there is no memory, or ``register=True`` and the kernel refuses, with cause and remedy.
         RuntimeError: ``register=True`` and no loop of netloop's is running.
     """
 
-    def __cinit__(self, count, size, *, memory=None, register="auto", zero_copy="auto"):
+    def __cinit__(self, count, size, *, memory=None, register="auto", zero_copy="auto", bint wipe=False,
+                  dlpack_device=None):
         cdef int error
+        self.dlpack_device = checked_device(dlpack_device)
         # None is for netloop's own, which belong to a loop only when they are used.
         if register is not True and register is not False and register is not None and register != "auto":
             raise ValueError(f"register must be True, False or 'auto', not {register!r}")
@@ -330,6 +374,7 @@ cdef class BufferPool:
         error = c.nl_pool_open(&self.buffers, self.brought.buf if self.has_brought else NULL, count, size)
         if error:
             raise OSError(-error, f"no memory for a pool of {count} buffers of {size} bytes: " + os.strerror(-error))
+        self.buffers.wipes = wipe
         if self.has_brought:
             _check_overlap(self)
             brought_pools.add(self)
@@ -364,6 +409,20 @@ cdef class BufferPool:
             raise TypeError(f"memory must be contiguous: {error}") from error
         self.has_brought = True
         return 0
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A capsule of all of its memory, for ``from_dlpack()`` of a library of arrays; see the class.
+
+        Raises:
+            BufferError: memory on another device is asked for.
+        """
+        cdef Py_buffer view
+        PyBuffer_FillInfo(&view, self, self.buffers.memory, self.buffers.count * self.buffers.size, True, PyBUF_SIMPLE)
+        return make_capsule(&view, self.dlpack_device, max_version, dl_device, copy)
+
+    def __dlpack_device__(self):
+        """The device type and number that it was given."""
+        return self.dlpack_device
 
     # Properties -------------------------------------------------------------------------------------------------
 
@@ -442,7 +501,8 @@ cdef class BufferPool:
     def take(self, length=None):
         """A lease of an empty buffer, or of its first ``length`` bytes, to build a message in.
 
-        What the buffer held before is still there. What is not needed in the end is left by ``split()``.
+        What the buffer held before is still there, unless the pool wipes. What is not needed in the end is left by
+        ``split()``.
 
         Raises:
             BlockingIOError: no buffer is free now.
@@ -502,7 +562,8 @@ cdef class BufferPool:
         """A lease of what the kernel has put into a buffer."""
         cdef Lease lease = new_lease(self, index, c.nl_pool_address(&self.buffers, index), length)
         nl_lock_take(&self.lock)
-        c.nl_pool_receive(&self.buffers, index, owner)
+        # What a failed receive has written is not known.
+        c.nl_pool_receive(&self.buffers, index, length if length else self.buffers.size, owner)
         c.nl_pool_note(&self.buffers, <unsigned>length)
         nl_lock_give(&self.lock)
         lease.holds = True
@@ -580,13 +641,50 @@ cdef Lease private_lease(bytes data):
     return lease
 
 
+cdef bytes taken_bytes(Lease lease):
+    """What a lease holds, for who wants no lease."""
+    cdef bytes data = bytes(lease)
+    lease.release()
+    return data
+
+
 @cython.final
 @cython.no_gc
 cdef class LeaseReceiver:
     """What a transport knows of the pool that it receives into. Nothing of that refers to a transport."""
 
+    cdef int choose(self, object protocol, bint wanted, LoopCore loop) except -1:
+        """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
+        cdef object pool = protocol.receive_pool() if wanted else None
+        if wanted:
+            if pool is None:
+                pool = default_pool(loop)
+            elif type(pool) is not BufferPool:
+                raise TypeError(f"receive_pool() must return a BufferPool or None, not {type(pool).__name__}")
+            (<BufferPool>pool).join(loop)
+        self.pool = <BufferPool>pool
+        # One that waits for a buffer of the former pool need not any more.
+        self.starved = False
+        return 0
+
     cdef bint arm(self, Endpoint endpoint, c.nl_file file) except -1:
         """Arm a multishot receive; says whether there is one, which there is not as long as it waits for a buffer."""
+        if not self.prepare(endpoint):
+            return False
+        c.nl_prep_recv_multishot(endpoint.sqe(), file, FIRST_GROUP + self.lane,
+                                 endpoint.token(c.NL_RECV_LEASED, self.lane))
+        return True
+
+    cdef bint arm_read(self, Endpoint endpoint, c.nl_file file, bint multishot) except -1:
+        """The same for a file that is no socket."""
+        if not self.prepare(endpoint):
+            return False
+        c.nl_prep_read_group(endpoint.sqe(), file, multishot, FIRST_GROUP + self.lane,
+                             endpoint.token(c.NL_RECV_LEASED, self.lane))
+        return True
+
+    cdef bint prepare(self, Endpoint endpoint) except -1:
+        """Have the kernel find a buffer; says whether there is one."""
         cdef PoolGroup group = self.pool.group()
         if self.starved:
             return False
@@ -597,8 +695,6 @@ cdef class LeaseReceiver:
             return False
         self.armed = self.pool
         self.lane = group.lane
-        c.nl_prep_recv_multishot(endpoint.sqe(), file, FIRST_GROUP + self.lane,
-                                 endpoint.token(c.NL_RECV_LEASED, self.lane))
         return True
 
     cdef Lease received(self, int length, unsigned flags, uint64_t owner):
@@ -625,10 +721,13 @@ cdef class LeaseReceiver:
             self.parked.append(lease)
         return 0
 
-    cdef int drop_parked(self) except -1:
-        """The connection has come to its end before the loop ran again."""
+    cdef int drop(self, list backlog) except -1:
+        """Nobody will be given what was held back, or kept when the loop stopped: its buffers go back."""
         while self.parked:
             (<Lease>self.parked.pop()).release()
+        for each in backlog or ():
+            if type(each) is Lease:
+                (<Lease>each).release()
         return 0
 
     cdef int starve(self, Endpoint endpoint) except -1:
@@ -851,6 +950,8 @@ cdef class PoolGroup(Endpoint):
         if in_child and pool is not None:
             nl_lock_reset(&pool.lock)
             pool.inherited = True
+            # Nothing comes there any more, and what is shared with the parent is the parent's to clear.
+            pool.buffers.wipes = False
             pool.buffers.serving = False
             pool.buffers.wanted = False
         return 0

@@ -1,6 +1,7 @@
 cimport cython
 
 from netloop.core.cext cimport flag
+from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver
 from netloop.core.ring cimport BufferGroup
 from netloop.transports.base cimport ReadingTransport, Transport
 from netloop.transports.outbox cimport Outbox
@@ -18,10 +19,19 @@ cdef class ReadPipeTransport(ReadingTransport):
     # The operation that reads or polls, 0 for none, and whether it was cancelled.
     cdef unsigned char read_op
     cdef flag read_cancelled
+    # The pool read into, if the protocol is or was a LeaseProtocol.
+    cdef LeaseReceiver leases
 
     cdef BufferGroup group(self)
+    cdef int choose_pool(self, object protocol, bint wanted) except -1
+    cdef bint wants_leases(self) noexcept
+    cdef bint reads_elsewhere(self) noexcept
     cdef int arm(self) except -1
     cdef int on_read(self, int res, unsigned flags) except -1
+    cdef int on_leased(self, int res, unsigned flags) except -1
+    cdef int on_nothing(self, int res) except -1
+    cdef int starve(self, BufferPool pool) except -1
+    cdef int deliver_lease(self, Lease lease) except -1
     cdef int receive_data(self, int length, unsigned flags) except -1
     cdef int note_full_buffer(self, int length) except -1
 

@@ -8,7 +8,8 @@ for each read, and its hang-up would stay unnoticed there.
 Messages. Some files keep what one write has brought apart from the next: packets of a TUN device, messages of a socket
 that is no stream, packets of a pipe opened with O_DIRECT. There a write is made at once and alone, because gathering is
 all that waiting for the turn's end is good for. What finds no room goes through the ring, a message at a time. Messages
-are read into the buffers of datagrams, because what does not fit into its buffer is lost.
+are read into the buffers of datagrams, because what does not fit into its buffer is lost; a LeaseProtocol has to name a
+pool of large ones.
 
 The pipe object is closed after connection_lost(), where asyncio's protocols still find it open.
 """
@@ -26,8 +27,9 @@ from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP,
 from posix.unistd cimport write as write_descriptor
 
 from netloop.core cimport cext as c
-from netloop.core.lease_protocol import LeaseProtocol
 from netloop.core.cext cimport NL_CANCELLING, NL_DRAINING, NL_OPEN
+from netloop.core.lease_protocol import LeaseProtocol
+from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver, private_lease, taken_bytes
 from netloop.core.ring cimport BufferGroup
 from netloop.core.turn cimport LoopCore
 from netloop.transports.base cimport os_error
@@ -89,9 +91,22 @@ cdef class ReadPipeTransport(ReadingTransport):
 
     def set_protocol(self, protocol):
         """Change the protocol; see asyncio.BaseTransport.set_protocol."""
-        if isinstance(protocol, LeaseProtocol):
-            raise TypeError("a pipe is not read into the buffers of a pool; use an asyncio.Protocol")
+        cdef bint leased = isinstance(protocol, LeaseProtocol)
+        if leased or self.leases is not None:
+            self.choose_pool(protocol, leased)
         ReadingTransport.set_protocol(self, protocol)
+
+    cdef int choose_pool(self, object protocol, bint wanted) except -1:
+        """Read into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
+        cdef LeaseReceiver leases = LeaseReceiver() if self.leases is None else self.leases
+        cdef BufferPool before = leases.pool
+        leases.choose(protocol, wanted, self.loop)
+        if wanted and leases.pool.buffers.size < PIPE_BUF and stat.S_ISFIFO(os.fstat(self.fd).st_mode):
+            size, leases.pool = leases.pool.buffers.size, before
+            raise ValueError(f"a pipe is read into buffers of at least {PIPE_BUF} bytes, and those of the pool have "
+                             f"{size}: of a packet that is larger than its buffer the rest would be lost")
+        self.leases = leases
+        return self.mark_dirty() if self.attached else 0
 
     def _start(self):
         self.started = True
@@ -106,6 +121,9 @@ cdef class ReadPipeTransport(ReadingTransport):
         return 0
 
     cdef int close_file(self) except -1:
+        if self.leases is not None:
+            self.leases.drop(self.backlog)
+        self.backlog = None
         self.pipe.close()
         return self.step(c.NL_ON_FILE_CLOSED)
 
@@ -120,10 +138,19 @@ cdef class ReadPipeTransport(ReadingTransport):
         cdef bint wanted = self.started and self.state == NL_OPEN and not self.paused and not self.read_ended
         if wanted and not self.read_op:
             self.arm()
-        elif self.read_op and not wanted and not self.read_cancelled:
-            self.write_cancel(self.read_op, 0)
+        elif self.read_op and not self.read_cancelled and (not wanted or self.reads_elsewhere()):
+            self.write_cancel(self.read_op, self.leases.lane if self.read_op == c.NL_RECV_LEASED else 0)
             self.read_cancelled = True
         return self.note_quiet()
+
+    cdef bint wants_leases(self) noexcept:
+        return self.leases is not None and self.leases.pool is not None
+
+    cdef bint reads_elsewhere(self) noexcept:
+        """Does the read in flight take other buffers than are wanted now?"""
+        if self.read_op == c.NL_RECV_LEASED:
+            return self.leases.pool is not self.leases.armed
+        return self.read_op != c.NL_POLL and self.wants_leases()
 
     cdef int arm(self) except -1:
         """Read, or wait until a read is worth trying."""
@@ -131,7 +158,12 @@ cdef class ReadPipeTransport(ReadingTransport):
             self.read_op = c.NL_POLL
             c.nl_prep_poll(self.sqe(), c.nl_descriptor(self.fd), POLLIN, self.token(c.NL_POLL, 0))
             return 0
-        cdef BufferGroup group = self.group()
+        cdef BufferGroup group
+        if self.wants_leases():
+            armed = self.leases.arm_read(self, c.nl_descriptor(self.fd), not self.single)
+            self.read_op = c.NL_RECV_LEASED if armed else 0
+            return 0
+        group = self.group()
         group.open(self.ring)
         self.read_op = c.NL_READ_MESSAGE if self.messages else c.NL_READ
         c.nl_prep_read_group(self.sqe(), c.nl_descriptor(self.fd), not self.single, group.buffers.group,
@@ -151,7 +183,9 @@ cdef class ReadPipeTransport(ReadingTransport):
             # Marked before the protocol is called, because an exit from there must not leave it disarmed.
             if res != -ENOBUFS:
                 self.mark_dirty()
-        if op != c.NL_POLL:
+        if op == c.NL_RECV_LEASED:
+            self.on_leased(res, flags)
+        elif op != c.NL_POLL:
             self.on_read(res, flags)
         elif res < 0 and res != -c.ECANCELED and self.state == NL_OPEN:
             self.fail(os_error(res), "Fatal poll error on pipe transport")
@@ -165,9 +199,33 @@ cdef class ReadPipeTransport(ReadingTransport):
         self.group().drop(flags)
         if self.read_op or self.state != NL_OPEN:
             return 0
-        if res == -ENOBUFS:
-            # Nothing is lost: the data stays in the pipe until the read is armed again.
-            return self.group().starve(self)
+        # Nothing is lost: the data stays in the pipe until the read is armed again.
+        return self.group().starve(self) if res == -ENOBUFS else self.on_nothing(res)
+
+    cdef int on_leased(self, int res, unsigned flags) except -1:
+        """A read into a buffer of a pool has brought a chunk, or has ended."""
+        cdef BufferPool pool = self.leases.armed
+        cdef Lease lease = self.leases.received(res, flags, self.token(c.NL_RECV_LEASED, 0))
+        if not self.read_op:
+            self.leases.armed = None
+        if lease is not None and (res <= 0 or self.state != NL_OPEN):
+            lease.release()
+        if self.state != NL_OPEN:
+            return 0
+        if res > 0:
+            if self.messages and <size_t>res == lease.pool.buffers.size:
+                self.note_full_buffer(res)
+            return self.hold_back(lease) if self.paused or self.backlog else self.deliver(lease)
+        if self.read_op:
+            return 0
+        return self.starve(pool) if res == -ENOBUFS else self.on_nothing(res)
+
+    cdef int starve(self, BufferPool pool) except -1:
+        """That pool has no buffer. It may be another one by now that is wanted, or none."""
+        return self.leases.starve(self) if pool is self.leases.pool else self.mark_dirty()
+
+    cdef int on_nothing(self, int res) except -1:
+        """A read has ended without data: the end, or -errno."""
         if res == 0:
             return self.end_reading()
         if res == -EAGAIN:
@@ -206,6 +264,11 @@ cdef class ReadPipeTransport(ReadingTransport):
         return 0
 
     cdef int deliver(self, object data) except -1:
+        if self.leases is not None:
+            if self.leases.pool is not None:
+                return self.deliver_lease(<Lease>data if type(data) is Lease else private_lease(<bytes>data))
+            if type(data) is Lease:
+                data = taken_bytes(<Lease>data)
         # As in asyncio, and unlike a stream's, an error in the protocol does not end the reading.
         PyContext_Enter(self.context)
         try:
@@ -217,6 +280,33 @@ cdef class ReadPipeTransport(ReadingTransport):
         finally:
             PyContext_Exit(self.context)
         return 0
+
+    cdef int deliver_lease(self, Lease lease) except -1:
+        PyContext_Enter(self.context)
+        try:
+            self.protocol.lease_received(lease)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc, "Error in protocol.lease_received()")
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
+        return self.leases.park(cqe) if c.nl_token_op(cqe.user_data) == c.NL_RECV_LEASED else 0
+
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        cdef Lease lease = self.leases.received(res, flags, 0) if op == c.NL_RECV_LEASED else None
+        if lease is not None:
+            lease.release()
+        return 0
+
+    cdef int on_ring_closed(self) except -1:
+        # What is not with the kernel goes back at once, though who holds this transport may keep it for long.
+        if self.leases is not None and not self.in_flight:
+            self.leases.drop(self.backlog)
+        return ReadingTransport.on_ring_closed(self)
 
     cdef int end_reading(self) except -1:
         """The last writer has closed its end."""

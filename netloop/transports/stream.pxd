@@ -60,7 +60,6 @@ cdef class StreamTransport(SocketTransport):
     cdef int on_leased(self, int res, unsigned flags) except -1
     cdef int receive_lease(self) except -1
     cdef int deliver_lease(self, Lease lease) except -1
-    cdef int drop_backlog(self) except -1
 
     cdef int note_large(self, int length) except -1
     cdef int on_readable(self, int res) except -1

@@ -29,7 +29,7 @@ from libc.string cimport memcpy
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSING, NL_DRAINING, NL_HALF_CLOSED, NL_OPEN
 from netloop.core.lease_protocol import LeaseProtocol as LeaseProtocol_, LeaseTransport
-from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver, default_pool, private_lease
+from netloop.core.pool cimport BufferPool, Lease, LeaseReceiver, private_lease, taken_bytes
 from netloop.transports.base cimport ByteTaker, names_of, os_error
 from netloop.transports.outbox cimport (
     NextSend, outbox_add, outbox_add_lease, outbox_advance, outbox_clear, outbox_gather, outbox_has_leases,
@@ -140,7 +140,7 @@ cdef class StreamTransport(SocketTransport):
         cdef bint loop_goes_on = self.attached
         cdef object server = self.server
         if self.leases is not None:
-            self.drop_backlog()
+            self.leases.drop(self.backlog)
         self.backlog = self.server = None
         try:
             SocketTransport.close_file(self)
@@ -366,18 +366,9 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int choose_pool(self, object protocol, bint wanted) except -1:
         """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
-        cdef object pool = protocol.receive_pool() if wanted else None
-        if wanted:
-            if pool is None:
-                pool = default_pool(self.loop)
-            elif type(pool) is not BufferPool:
-                raise TypeError(f"receive_pool() must return a BufferPool or None, not {type(pool).__name__}")
-            (<BufferPool>pool).join(self.loop)
         if self.leases is None:
             self.leases = LeaseReceiver()
-        self.leases.pool = <BufferPool>pool
-        # One that waits for a buffer of the former pool need not any more.
-        self.leases.starved = False
+        self.leases.choose(protocol, wanted, self.loop)
         return self.mark_dirty() if self.attached else 0
 
     cdef int on_leased(self, int res, unsigned flags) except -1:
@@ -416,6 +407,7 @@ cdef class StreamTransport(SocketTransport):
             self.alone = False
             self.in_a_row = 0
             return 0
+        lease.soil()
         length = self.receive_now(lease.data, lease.length)
         if length == -EINPROGRESS:
             self.held = lease
@@ -435,14 +427,6 @@ cdef class StreamTransport(SocketTransport):
             self.fail(exc, "Fatal error: protocol.lease_received() call failed.")
         finally:
             PyContext_Exit(self.context)
-        return 0
-
-    cdef int drop_backlog(self) except -1:
-        """Nobody will be given what was held back, or kept when the loop stopped: its buffers go back."""
-        self.leases.drop_parked()
-        for each in self.backlog or ():
-            if type(each) is Lease:
-                (<Lease>each).release()
         return 0
 
     cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
@@ -576,7 +560,7 @@ cdef class StreamTransport(SocketTransport):
         # What is not with the kernel goes back at once, though who holds this transport may keep it for long.
         if not self.in_flight:
             if self.leases is not None:
-                self.drop_backlog()
+                self.leases.drop(self.backlog)
             if outbox_has_leases(&self.outbox):
                 self.sending = False
                 self.discard()
@@ -850,13 +834,6 @@ cdef Lease received_lease(Lease lease, Py_ssize_t length):
     lease.cut(length)
     lease.pool.note_received(length)
     return lease
-
-
-cdef bytes taken_bytes(Lease lease):
-    """What a lease holds, for a protocol that wants no lease."""
-    cdef bytes data = bytes(lease)
-    lease.release()
-    return data
 
 
 cdef int check_leases(LoopCore loop, list pieces) except -1:

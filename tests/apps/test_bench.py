@@ -19,6 +19,7 @@ from apps.programs import Program
 LOOPS = ("netloop", "asyncio")
 ROWS = (
     *("protocol:3x64", "relay_leases:2x1k", "download:1x256k@2", "json:2", "websocket:2x64", "call_later", "idle:5"),
+    "ingest:1x64k@2",
     *("udp:3x64", "packet_send:1x1200", "packet_receive:1x1200", "packet_receive:3x64"),
 )
 #: Where the C server for datagrams is measured too.

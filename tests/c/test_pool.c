@@ -100,6 +100,34 @@ CASE(a_buffer_is_free_when_the_last_holder_and_the_last_send_are_gone)
     nl_pool_close(&pool);
 }
 
+CASE(what_was_written_is_cleared_with_the_last_holder_and_no_more_than_that)
+{
+    struct nl_pool pool;
+    static unsigned char memory[2 * SIZE];
+    CHECK_EQUAL(nl_pool_open(&pool, memory, 2, SIZE), 0);
+    for (unsigned wipes = 0; wipes < 2; wipes++) {
+        pool.wipes = wipes;
+        memset(memory, 7, sizeof(memory));
+        int id = nl_pool_take(&pool, NL_TOKEN_NONE);
+        unsigned char *data = nl_pool_address(&pool, (unsigned)id);
+        nl_pool_hold(&pool, (unsigned)id);
+        nl_pool_soil(&pool, (unsigned)id, 100);
+        nl_pool_soil(&pool, (unsigned)id, 50);
+        nl_pool_drop(&pool, (unsigned)id);
+        CHECK_EQUAL(data[0], 7);
+        nl_pool_drop(&pool, (unsigned)id);
+        CHECK_EQUAL(data[0], wipes ? 0 : 7);
+        CHECK_EQUAL(data[99], wipes ? 0 : 7);
+        CHECK_EQUAL(data[100], 7);
+        memset(data, 7, SIZE);
+        CHECK_EQUAL(nl_pool_take(&pool, NL_TOKEN_NONE), id);
+        nl_pool_drop(&pool, (unsigned)id);
+        /* Nothing was written that time. */
+        CHECK_EQUAL(data[0], 7);
+    }
+    nl_pool_close(&pool);
+}
+
 /* Receive what a peer writes until the pool is dry, then give back and go on: the stream's bytes stay in order. */
 CASE(a_dry_pool_loses_nothing)
 {
@@ -124,8 +152,8 @@ CASE(a_dry_pool_loses_nothing)
         armed = cqe.flags & IORING_CQE_F_MORE;
         if (cqe.res == 1) {
             held[count] = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
-            nl_pool_receive(&pool, held[count], 1);
-            nl_pool_receive(&pool, held[count], 1); /* told twice */
+            nl_pool_receive(&pool, held[count], 1, 1);
+            nl_pool_receive(&pool, held[count], 1, 1); /* told twice */
             CHECK_EQUAL(nl_pool_address(&pool, held[count])[0], next++);
             count++;
         } else {
@@ -163,7 +191,7 @@ CASE(another_ring_goes_on_with_what_was_offered)
         nl_prep_recv_multishot(next_sqe(&ring), nl_descriptor(pair[0]), GROUP, 1);
         next_completion(&ring, &cqe);
         CHECK_EQUAL(cqe.res, 4);
-        nl_pool_receive(&pool, cqe.flags >> IORING_CQE_BUFFER_SHIFT, 1);
+        nl_pool_receive(&pool, cqe.flags >> IORING_CQE_BUFFER_SHIFT, 4, 1);
         check_places(&pool);
         nl_ring_close(&ring);
     }

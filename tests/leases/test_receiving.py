@@ -244,13 +244,6 @@ async def test_a_tls_transport_sends_no_leases(loop):
     server.close()
 
 
-async def test_a_pipe_refuses_leases_in_words(loop):
-    reading, writing = os.pipe()
-    refused = pytest.raises(TypeError, match="a pipe is not read into the buffers of a pool")
-    with open(reading, "rb", 0) as pipe, open(writing, "wb", 0), refused:
-        await loop.connect_read_pipe(Keeper, pipe)
-
-
 def test_another_loop_says_that_it_has_none():
     with pytest.raises(TypeError, match="cannot hand its protocol leases"):
         netloop.LeaseProtocol().data_received(b"")

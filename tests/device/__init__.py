@@ -1,0 +1,1 @@
+"""Pools over page-locked memory, on a machine with CUDA."""
