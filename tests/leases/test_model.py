@@ -340,6 +340,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.problems
 
 
+# Hypothesis asks the collector who refers to its own source of random numbers, and what is frozen (tests/conftest.py)
+# is not told of.
+@pytest.mark.filterwarnings("ignore:It looks like `register_random` was passed")
 @pytest.mark.limit(120)
 def test_at_random(request: pytest.FixtureRequest) -> None:
     examples = request.config.getoption("--lease-examples", 60)
