@@ -32,10 +32,11 @@ struct nl_datagram {
 };
 
 /*
- * Describe what a completion with this result has left in its buffer; `room`: for control messages, `limit`: how much of a
- * payload is wanted.
+ * Describe what a completion with this result has left in its buffer. `room` is what it has for control messages, and
+ * `limit` how much of a payload is wanted.
  */
-static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room, size_t limit)
+static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room,
+                                                  size_t limit)
 {
     const struct io_uring_recvmsg_out *head = (const void *)buffer;
     size_t filled = result < 0 ? 0 : (size_t)result, before = NL_DATAGRAM_HEAD + room;
