@@ -31,22 +31,45 @@ struct nl_datagram {
     bool truncated; /* the datagram was larger than the buffer */
 };
 
-/* Describe what a completion with this result has left in its buffer; `room`: for control messages. */
-static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room)
+/*
+ * Describe what a completion with this result has left in its buffer. `room` is what it has for control messages, and
+ * `limit` how much of a payload is wanted.
+ */
+static inline struct nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room,
+                                                  size_t limit)
 {
     const struct io_uring_recvmsg_out *head = (const void *)buffer;
     size_t filled = result < 0 ? 0 : (size_t)result, before = NL_DATAGRAM_HEAD + room;
     size_t length = filled > before ? filled - before : 0;
-    bool cut = length > NL_DATAGRAM_LIMIT; /* into what the buffer has for control messages */
+    bool cut = length > limit; /* it is in what the buffer has for control messages too */
     return (struct nl_datagram){
         .name = (const void *)(buffer + sizeof(*head)),
         .name_length = head->namelen < NL_DATAGRAM_NAME_ROOM ? head->namelen : (socklen_t)NL_DATAGRAM_NAME_ROOM,
         .control = buffer + NL_DATAGRAM_HEAD,
         .control_length = head->controllen < room ? head->controllen : room,
         .payload = buffer + before,
-        .length = cut ? NL_DATAGRAM_LIMIT : length,
+        .length = cut ? limit : length,
         .truncated = cut || (head->flags & MSG_TRUNC) != 0,
     };
+}
+
+/* A copy of what comes before a payload, aligned as a buffer of the application's may not be. */
+struct nl_datagram_front {
+    _Alignas(16) unsigned char bytes[NL_DATAGRAM_HEAD + NL_DATAGRAM_CONTROL_ROOM];
+};
+
+/*
+ * The same for a buffer of that size which the application can write to at any time: all that is judged by is copied
+ * first. Only the payload is described where it lies.
+ */
+static inline struct nl_datagram nl_datagram_read_copied(struct nl_datagram_front *front, const unsigned char *buffer,
+                                                         size_t size, int32_t result, size_t room)
+{
+    size_t before = NL_DATAGRAM_HEAD + room;
+    memcpy(front->bytes, buffer, before);
+    struct nl_datagram datagram = nl_datagram_read(front->bytes, result, room, size - before);
+    datagram.payload = buffer + before;
+    return datagram;
 }
 
 /* A hash of a socket address, 1 to 32 bits wide; every byte counts, so ports in a row spread as others do. */

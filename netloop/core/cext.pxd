@@ -395,7 +395,12 @@ cdef extern from "nl_datagram.h" nogil:
         size_t length
         bint truncated
 
-    nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room)
+    nl_datagram nl_datagram_read(const unsigned char *buffer, int32_t result, size_t room, size_t limit)
+    struct nl_datagram_front:
+        pass
+
+    nl_datagram nl_datagram_read_copied(nl_datagram_front *front, const unsigned char *buffer, size_t size,
+                                        int32_t result, size_t room)
     unsigned nl_name_hash(const sockaddr_storage *name, size_t length, unsigned bits)
     long nl_datagram_room(int fd)
     uint32_t nl_datagram_drops(int fd)

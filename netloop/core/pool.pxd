@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from netloop.core.cext cimport flag, io_uring_cqe, nl_file, nl_pool
+from netloop.core.cext cimport flag, io_uring_cqe, msghdr, nl_file, nl_pool
 from netloop.core.free_threading cimport nl_lock
 from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.turn cimport LoopCore
@@ -43,11 +43,13 @@ cdef class Lease:
     cdef int finish(self, bint sent) except -1
     cdef int keep(self) noexcept
     cdef int let_go(self) except -1
+    cpdef release(self)
     cdef int end(self, unsigned char state, bint sent) except -1
     cdef inline bint is_small(self) noexcept:
         """Does it hold so little that copying it is better than keeping its buffer until a slow peer has taken it?"""
         return self.length * SMALL_SHARE <= <Py_ssize_t>self.pool.buffers.size
     cdef int cut(self, Py_ssize_t length) noexcept
+    cdef int behead(self, Py_ssize_t before, Py_ssize_t length) noexcept
 
 
 cdef class BufferPool:
@@ -99,7 +101,9 @@ cdef class LeaseReceiver:
     cdef int park(self, io_uring_cqe *cqe) except -1
     cdef int drop(self, list backlog) except -1
     cdef int choose(self, object protocol, bint wanted, LoopCore loop) except -1
+    cdef int use(self, object pool, LoopCore loop, str what) except -1
     cdef bint arm(self, Endpoint endpoint, nl_file file) except -1
+    cdef bint arm_message(self, Endpoint endpoint, nl_file file, msghdr *message) except -1
     cdef bint arm_read(self, Endpoint endpoint, nl_file file, bint multishot) except -1
     cdef bint prepare(self, Endpoint endpoint) except -1
     cdef int starve(self, Endpoint endpoint) except -1

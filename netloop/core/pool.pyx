@@ -239,9 +239,18 @@ cdef class Lease:
         self.pool.buffers.buffers[self.index].dirty = <unsigned>length
         return 0
 
+    cdef int behead(self, Py_ssize_t before, Py_ssize_t length) noexcept:
+        """Of what was received into it only `length` bytes are data, after so many that describe them."""
+        self.data += before
+        self.length = length
+        nl_lock_take(&self.pool.lock)
+        self.pool.buffers.received_bytes -= before
+        nl_lock_give(&self.pool.lock)
+        return 0
+
     # The end ----------------------------------------------------------------------------------------------------
 
-    def release(self):
+    cpdef release(self):
         """Give the bytes up; see the class. Releasing again does nothing. Any thread may do it."""
         if self.state == LEASE_LIVE:
             self.end(LEASE_LIVE, False)
@@ -657,11 +666,16 @@ cdef class LeaseReceiver:
         """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
         cdef object pool = protocol.receive_pool() if wanted else None
         if wanted:
-            if pool is None:
-                pool = default_pool(loop)
-            elif type(pool) is not BufferPool:
-                raise TypeError(f"receive_pool() must return a BufferPool or None, not {type(pool).__name__}")
-            (<BufferPool>pool).join(loop)
+            return self.use(default_pool(loop) if pool is None else pool, loop, "receive_pool() must return")
+        self.pool = None
+        self.starved = False
+        return 0
+
+    cdef int use(self, object pool, LoopCore loop, str what) except -1:
+        """Receive into a pool from now on; `what` begins the message of a TypeError."""
+        if type(pool) is not BufferPool:
+            raise TypeError(f"{what} a BufferPool or None, not {type(pool).__name__}")
+        (<BufferPool>pool).join(loop)
         self.pool = <BufferPool>pool
         # One that waits for a buffer of the former pool need not any more.
         self.starved = False
@@ -673,6 +687,14 @@ cdef class LeaseReceiver:
             return False
         c.nl_prep_recv_multishot(endpoint.sqe(), file, FIRST_GROUP + self.lane,
                                  endpoint.token(c.NL_RECV_LEASED, self.lane))
+        return True
+
+    cdef bint arm_message(self, Endpoint endpoint, c.nl_file file, c.msghdr *message) except -1:
+        """The same for datagrams, whose senders and control messages are put before them."""
+        if not self.prepare(endpoint):
+            return False
+        c.nl_prep_recvmsg_multishot(endpoint.sqe(), file, message, FIRST_GROUP + self.lane,
+                                    endpoint.token(c.NL_RECV_LEASED, self.lane))
         return True
 
     cdef bint arm_read(self, Endpoint endpoint, c.nl_file file, bint multishot) except -1:

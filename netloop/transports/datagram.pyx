@@ -140,7 +140,7 @@ cdef class DatagramTransport(DatagramBase):
     cdef int receive_datagram(self, int res, unsigned flags) except -1:
         """A datagram has arrived in a buffer of the group."""
         cdef const unsigned char *buffer = c.nl_buffers_take(&self.ring.datagrams.buffers, flags)
-        cdef c.nl_datagram datagram = c.nl_datagram_read(buffer, res, 0)
+        cdef c.nl_datagram datagram = c.nl_datagram_read(buffer, res, 0, c.NL_DATAGRAM_LIMIT)
         cdef bytes payload = None
         cdef object address
         c.nl_buffers_note(&self.ring.datagrams.buffers, res)

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What a packet endpoint hands to its protocol: the datagrams of one turn.
 
-The payloads are made as the datagrams arrive, because their buffers go back to the group before any Python code runs.
-All else stays as the kernel has told it, in an array, and becomes Python objects when a program asks for it: most ask
+Without a pool the payloads are made as the datagrams arrive, because their buffers go back to the group before any
+Python code runs. With one, the batch has a lease of each buffer, and views of it are made when they are asked for. All
+else stays as the kernel has told it, in an array, and becomes Python objects when a program asks for it: most ask
 for little.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdlib cimport free, realloc
 
@@ -27,8 +29,8 @@ cdef enum:
 cdef class Packet:
     """A datagram, and what the kernel has told of it.
 
-    ``payload`` is its data; ``truncated`` says that there was more of it than can be received. What the endpoint was
-    not asked for by ``fields``, or the kernel does not know, is None.
+    ``payload`` is its data, ``bytes`` or with a pool a memoryview; ``truncated`` says that there was more of it than
+    can be received. What the endpoint was not asked for by ``fields``, or the kernel does not know, is None.
     """
 
     @property
@@ -96,6 +98,9 @@ cdef class PacketBatch:
 
     ``payloads()`` is the cheapest way to walk it. ``dropped`` is how many datagrams the kernel has dropped since the
     batch before, because the socket's receive buffer was full.
+
+    With a pool the payloads are read-only views of its buffers. A buffer goes back to the pool when the batch is
+    released, or nobody refers to it any more, and nobody has a payload that lies in the buffer.
     """
 
     def __cinit__(self):
@@ -103,19 +108,38 @@ cdef class PacketBatch:
 
     def __dealloc__(self):
         cdef Py_ssize_t index
+        self.give_back()
         for index in range(self.recorded):
             Py_XDECREF(self.records[index].sender)
+            Py_XDECREF(self.records[index].lease)
         free(self.records)
 
     def payloads(self):
         """The payloads alone, as a list, without making an object for each packet."""
-        return self.contents[:]
+        cdef list views
+        cdef Py_ssize_t place
+        self.check_held()
+        if len(self.contents) == self.total:
+            return self.contents[:]
+        views = []
+        for place in range(self.recorded):
+            self.add_views(place, views)
+        return views
+
+    def release(self):
+        """Give the buffers back to their pool, each as soon as no payload refers to it; the batch cannot be read then.
+
+        Otherwise that happens when nobody refers to the batch any more. Releasing again does nothing. Any thread may do
+        it.
+        """
+        self.released = True
+        self.give_back()
 
     def __len__(self):
-        return len(self.contents)
+        return self.total
 
     def __getitem__(self, index):
-        cdef Py_ssize_t at, total = len(self.contents)
+        cdef Py_ssize_t at, total = self.total
         if isinstance(index, slice):
             return [self.packet(each, self.place_of(each)) for each in range(total)[index]]
         at = index
@@ -126,15 +150,15 @@ cdef class PacketBatch:
         return self.packet(at, self.place_of(at))
 
     def __iter__(self):
-        cdef Py_ssize_t index = 0, place = 0, total = len(self.contents)
-        while index < total:
+        cdef Py_ssize_t index = 0, place = 0
+        while index < self.total:
             while place + 1 < self.recorded and self.records[place + 1].first <= index:
                 place += 1
             yield self.packet(index, place)
             index += 1
 
     def __reversed__(self):
-        for index in range(len(self.contents) - 1, -1, -1):
+        for index in range(self.total - 1, -1, -1):
             yield self[index]
 
     def __contains__(self, value):
@@ -152,32 +176,44 @@ cdef class PacketBatch:
         return sum(each == value for each in self)
 
     def __repr__(self):
-        return f"<PacketBatch of {len(self.contents)} packets>"
+        return f"<PacketBatch of {self.total} packets>"
 
-    cdef int add(self, const c.nl_datagram *datagram, Peer sender, bint told) except -1:
-        """Add what a receive has brought; `told`: with control messages. Several datagrams, if they were coalesced."""
+    cdef int add(self, const c.nl_datagram *datagram, Peer sender, bint told, Lease lease) except -1:
+        """Add what a receive has brought; `told`: with control messages. Several datagrams, if they were coalesced.
+
+        A lease of the payload is the batch's from now on; without one the payload is copied.
+        """
         cdef Record *record
-        cdef const char *payload = <const char *>datagram.payload
-        cdef size_t left = datagram.length, size
+        cdef Py_ssize_t left = datagram.length, size
         if self.recorded == self.room:
             self.reserve()
         record = &self.records[self.recorded]
-        record.first = <uint32_t>len(self.contents)
+        record.first = <uint32_t>self.total
         record.truncated = datagram.truncated
         c.nl_arrival_read(&record.arrival, datagram.control, datagram.control_length if told else 0)
         if record.arrival.dropped:
             self.total_dropped = record.arrival.dropped
         size = record.arrival.segment if record.arrival.segment else left
-        while True:
-            self.contents.append(PyBytes_FromStringAndSize(payload, min(size, left)))
-            if left <= size:
-                break
-            payload += size
-            left -= size
+        record.size = size
+        record.lease = NULL
+        if lease is None:
+            self.add_copies(<const char *>datagram.payload, left, size)
+        else:
+            Py_INCREF(lease)
+            record.lease = <PyObject *>lease
+        self.total += (left + size - 1) // size if left else 1
         Py_INCREF(sender)
         record.sender = <PyObject *>sender
         self.recorded += 1
         return 0
+
+    cdef int add_copies(self, const char *payload, Py_ssize_t left, Py_ssize_t size) except -1:
+        while True:
+            self.contents.append(PyBytes_FromStringAndSize(payload, min(size, left)))
+            if left <= size:
+                return 0
+            payload += size
+            left -= size
 
     cdef int reserve(self) except -1:
         cdef Py_ssize_t room = max(2 * self.room, <Py_ssize_t>FIRST_ROOM)
@@ -191,14 +227,57 @@ cdef class PacketBatch:
     cdef Packet packet(self, Py_ssize_t index, Py_ssize_t place):
         cdef Packet packet = Packet.__new__(Packet)
         cdef Record *record = &self.records[place]
-        packet.payload = self.contents[index]
+        packet.payload = self.payload(index, place)
         packet.sender = <Peer>record.sender
         packet.arrival = record.arrival
         packet.port = self.port
         # Of coalesced datagrams the last one is cut.
-        packet.truncated = record.truncated and index + 1 == (
-            self.records[place + 1].first if place + 1 < self.recorded else len(self.contents))
+        packet.truncated = record.truncated and index + 1 == self.end_of(place)
         return packet
+
+    cdef object payload(self, Py_ssize_t index, Py_ssize_t place):
+        """A packet's payload: bytes, or a view of a part of its record's lease."""
+        cdef Record *record = &self.records[place]
+        cdef Py_ssize_t begin
+        self.check_held()
+        if record.lease == NULL:
+            return self.contents[index]
+        view = PyMemoryView_FromObject(<object>record.lease)
+        if record.first + 1 == self.end_of(place):
+            return view
+        begin = (index - record.first) * record.size
+        return view[begin:begin + record.size]
+
+    cdef int add_views(self, Py_ssize_t place, list views) except -1:
+        """Append the payloads of a record, which has a lease."""
+        cdef Record *record = &self.records[place]
+        cdef Py_ssize_t begin = 0, size = record.size
+        cdef uint32_t _
+        view = PyMemoryView_FromObject(<object>record.lease)
+        if record.first + 1 == self.end_of(place):
+            views.append(view)
+            return 0
+        for _ in range(record.first, <uint32_t>self.end_of(place)):
+            views.append(view[begin:begin + size])
+            begin += size
+        return 0
+
+    cdef Py_ssize_t end_of(self, Py_ssize_t place) noexcept:
+        """The number of the first packet after those of a record."""
+        return self.records[place + 1].first if place + 1 < self.recorded else self.total
+
+    cdef int check_held(self) except -1:
+        if self.released:
+            raise ValueError("this batch was released")
+        return 0
+
+    cdef int give_back(self) except -1:
+        """Release the leases. The references to them stay, because another thread may be reading the batch."""
+        cdef Py_ssize_t place
+        for place in range(self.recorded):
+            if self.records[place].lease != NULL:
+                (<Lease>self.records[place].lease).release()
+        return 0
 
     cdef Py_ssize_t place_of(self, Py_ssize_t index) noexcept:
         """The record that a packet is from."""

@@ -14,6 +14,7 @@ __all__ = [
     "FIELDS",
     "ask_for_times",
     "change_membership",
+    "coalesces",
     "configure",
     "interface_index",
     "kernel_segments",
@@ -68,6 +69,14 @@ def configure(sock: socket.socket, fields: Iterable[str], gro: bool, dont_fragme
     _ask(sock, names, dont_fragment)
     room = _ROOM[""] + sum(_ROOM[name] for name in names)
     return (room + 15) // 16 * 16
+
+
+def coalesces(sock: socket.socket) -> bool:
+    """May the kernel deliver several datagrams at once, because configure() or the program has asked for that?"""
+    try:
+        return sock.family != socket.AF_UNIX and bool(sock.getsockopt(_SOL_UDP, _UDP_GRO))
+    except OSError:
+        return False
 
 
 def _checked(fields: Iterable[str]) -> frozenset[str]:

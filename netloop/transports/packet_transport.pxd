@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from netloop.core.cext cimport flag, msghdr
+from netloop.core.pool cimport Lease, LeaseReceiver
 from netloop.transports.datagram_base cimport DatagramBase
 from netloop.transports.packet_batch cimport PacketBatch
 from netloop.transports.packet_outbox cimport Destination, PacketOutbox
@@ -12,6 +13,8 @@ cdef class PacketTransport(DatagramBase):
     cdef int family
     # What receives are armed with: room for addresses and for control messages.
     cdef msghdr receive_message
+    # Who knows the pool that it receives into; None without one.
+    cdef LeaseReceiver leases
     # What has come in the dispatch that is under way.
     cdef PacketBatch batch
     cdef unsigned port
@@ -47,8 +50,14 @@ cdef class PacketTransport(DatagramBase):
     cdef uint64_t errors_turn
 
     cdef int flush_receive(self) except -1
+    cdef int cancel_receive(self) except -1
     cdef int on_received(self, int res, unsigned flags) except -1
+    cdef int on_leased(self, int res, unsigned flags) except -1
+    cdef int note_armed(self, int res, unsigned flags) except -1
+    cdef int on_nothing(self, int res) except -1
     cdef int gather(self, int res, unsigned flags) except -1
+    cdef int gather_lease(self, Lease lease, int res) except -1
+    cdef PacketBatch gathered(self)
     cdef Destination checked_destination(self, object addr)
     cdef Destination destination_of(self, object address)
     cdef Destination new_destination(self, bytes name, object address)

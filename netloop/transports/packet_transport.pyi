@@ -3,6 +3,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, final
 
+from netloop.core.pool import BufferPool
 from netloop.core.turn import LoopCore
 from netloop.transports.datagram_base import DatagramBase
 
@@ -33,4 +34,5 @@ def make_packets(
     waiter: asyncio.Future[None] | None,
     extra: dict[str, Any] | None,
     control_room: int,
+    pool: BufferPool | None,
 ) -> PacketTransport: ...

@@ -21,6 +21,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from netloop.core cimport cext as c
 from netloop.core.cext cimport NL_CANCELLING, NL_CLOSING, NL_DRAINING
+from netloop.core.pool cimport Lease, LeaseReceiver
 from netloop.core.turn cimport LoopCore
 from netloop.transports.packet_protocol import PacketError
 from netloop.transports import packet_options
@@ -46,6 +47,8 @@ cdef enum:
     # Addresses that a transport knows in the kernel's form.
     KNOWN_LIMIT = 4096
     HIGH_PACKETS = 1024
+    # Datagrams that are coalesced are together no larger than IP packets can be.
+    COALESCED_LIMIT = 65535
     # A UNIX datagram has no other limit than its socket's buffer.
     NO_LIMIT = 1 << 30
 
@@ -73,7 +76,9 @@ cdef class PacketTransport(DatagramBase):
 
     cdef int discard(self) except -1:
         self.untold.clear()
-        self.batch = None
+        self.batch = self.backlog = None
+        if self.leases is not None:
+            self.leases.drop(None)
         return 0 if self.sending else self.outbox.clear()
 
     # What is wanted becomes submissions -------------------------------------------------------------------------
@@ -91,19 +96,31 @@ cdef class PacketTransport(DatagramBase):
         """Arm the multishot receive, or cancel it, as wanted."""
         cdef bint wanted = self.wants_data()
         if wanted and not self.receiving:
-            self.ring.datagrams.open(self.ring)
             self.receive_message.msg_namelen = <c.socklen_t>c.NL_DATAGRAM_NAME_ROOM
+            if self.leases is not None:
+                self.receiving = self.leases.arm_message(self, self.file, &self.receive_message)
+                return 0
+            self.ring.datagrams.open(self.ring)
             c.nl_prep_recvmsg_multishot(self.sqe(), self.file, &self.receive_message,
                                         self.ring.datagrams.buffers.group, self.token(c.NL_RECVMSG, 0))
             self.receiving = True
         elif self.receiving and not wanted and not self.receive_cancelled:
+            self.cancel_receive()
+        return 0
+
+    cdef int cancel_receive(self) except -1:
+        if self.leases is None:
             self.write_cancel(c.NL_RECVMSG, 0)
-            self.receive_cancelled = True
+        else:
+            self.write_cancel(c.NL_RECV_LEASED, self.leases.lane)
+        self.receive_cancelled = True
         return 0
 
     cdef int on_completion(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if op == c.NL_RECVMSG:
             self.on_received(res, flags)
+        elif op == c.NL_RECV_LEASED:
+            self.on_leased(res, flags)
         elif op == c.NL_SEND:
             self.take_sent(lane, res)
             if not self.sending:
@@ -120,19 +137,42 @@ cdef class PacketTransport(DatagramBase):
     # Receiving --------------------------------------------------------------------------------------------------
 
     cdef int on_received(self, int res, unsigned flags) except -1:
-        if not flags & c.IORING_CQE_F_MORE:
-            self.receiving = self.receive_cancelled = False
-            if res != -ENOBUFS or self.state >= NL_DRAINING:
-                # Marked before the protocol is called, because an exit from there must not leave it disarmed.
-                self.mark_dirty()
+        """The receive has brought a buffer of the group, or its own end."""
+        self.note_armed(res, flags)
         if res >= 0 and flags & c.IORING_CQE_F_BUFFER:
             return self.gather(res, flags)
         self.ring.datagrams.drop(flags)
+        return self.on_nothing(res)
+
+    cdef int on_leased(self, int res, unsigned flags) except -1:
+        """The receive has brought a buffer of the pool, or its own end."""
+        cdef Lease lease = self.leases.received(res, flags, self.token(c.NL_RECV_LEASED, 0))
+        if not flags & c.IORING_CQE_F_MORE:
+            self.leases.armed = None
+        self.note_armed(res, flags)
+        if lease is None:
+            return self.on_nothing(res)
+        if res > 0:
+            return self.gather_lease(lease, res)
+        lease.release()
+        return self.on_nothing(res)
+
+    cdef int note_armed(self, int res, unsigned flags) except -1:
+        """Is the receive armed after this completion, and if not, is it to be armed again?"""
+        if flags & c.IORING_CQE_F_MORE:
+            return 0
+        self.receiving = self.receive_cancelled = False
+        if res != -ENOBUFS or self.state >= NL_DRAINING:
+            # Marked before the protocol is called, because an exit from there must not leave it disarmed.
+            self.mark_dirty()
+        return 0
+
+    cdef int on_nothing(self, int res) except -1:
         if self.state >= NL_DRAINING or res >= 0 or res == -c.ECANCELED or res == -EAGAIN or res == -EINTR:
             return 0
         if res == -ENOBUFS:
             # Nothing is lost: datagrams stay in the socket until the receive is armed again.
-            return self.ring.datagrams.starve(self)
+            return self.ring.datagrams.starve(self) if self.leases is None else self.leases.starve(self)
         if not self.take_errors(res):
             self.tell_error_soon(os_error(res))
         return 0
@@ -141,17 +181,33 @@ cdef class PacketTransport(DatagramBase):
         """A datagram has arrived in a buffer of the group, or several that the kernel has coalesced."""
         cdef const unsigned char *buffer = c.nl_buffers_take(&self.ring.datagrams.buffers, flags)
         cdef size_t room = self.receive_message.msg_controllen
-        cdef c.nl_datagram datagram = c.nl_datagram_read(buffer, res, room)
+        cdef c.nl_datagram datagram = c.nl_datagram_read(buffer, res, room, c.NL_DATAGRAM_LIMIT)
         c.nl_buffers_note(&self.ring.datagrams.buffers, res)
         try:
             if self.state < NL_DRAINING:
-                if self.batch is None:
-                    self.batch = new_batch(self.port)
-                    self.ring.gathered.append(self)
-                self.batch.add(&datagram, known_peer(datagram.name, datagram.name_length), room != 0)
+                self.gathered().add(&datagram, known_peer(datagram.name, datagram.name_length), room != 0, None)
         finally:
             c.nl_buffers_give(&self.ring.datagrams.buffers, flags)
         return 0
+
+    cdef int gather_lease(self, Lease lease, int res) except -1:
+        """The same in a buffer of the pool, of which the payload stays leased."""
+        cdef c.nl_datagram_front front
+        cdef size_t room = self.receive_message.msg_controllen
+        cdef c.nl_datagram datagram = c.nl_datagram_read_copied(
+            &front, lease.data, lease.pool.buffers.size, res, room)
+        lease.behead(datagram.payload - lease.data, datagram.length)
+        if self.state >= NL_DRAINING:
+            lease.release()
+            return 0
+        return self.gathered().add(&datagram, known_peer(datagram.name, datagram.name_length), room != 0, lease)
+
+    cdef PacketBatch gathered(self):
+        """What has come in the dispatch that is under way; on_gathered() is called at its end."""
+        if self.batch is None:
+            self.batch = new_batch(self.port)
+            self.ring.gathered.append(self)
+        return self.batch
 
     cdef int on_gathered(self) except -1:
         """All that the turn has brought is there."""
@@ -180,6 +236,22 @@ cdef class PacketTransport(DatagramBase):
         finally:
             PyContext_Exit(self.context)
         return 0
+
+    cdef int on_parked(self, c.io_uring_cqe *cqe) except -1:
+        return self.leases.park(cqe) if c.nl_token_op(cqe.user_data) == c.NL_RECV_LEASED else 0
+
+    cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
+        cdef Lease lease = self.leases.received(res, flags, 0) if op == c.NL_RECV_LEASED else None
+        if lease is not None:
+            lease.release()
+        return 0
+
+    cdef int on_ring_closed(self) except -1:
+        # What is not with the kernel goes back at once, though who holds this transport may keep it for long.
+        if self.leases is not None and not self.in_flight:
+            self.leases.drop(None)
+            self.batch = self.backlog = None
+        return DatagramBase.on_ring_closed(self)
 
     # Sending: what the program asks for -------------------------------------------------------------------------
 
@@ -614,14 +686,31 @@ cdef object checked_number(str argument, object value, object most):
     return number
 
 
-def make_packets(LoopCore loop, sock, protocol, address, waiter, dict extra, size_t control_room):
+cdef int check_size(size_t size, size_t head, bint coalesces) except -1:
+    """Does a buffer of a pool take what is put before a payload, and as much payload as there may be at once?"""
+    if coalesces and size < head + COALESCED_LIMIT:
+        raise ValueError(f"pool has buffers of {size} bytes, and with gro they need {head + COALESCED_LIMIT} at least, "
+                         f"for datagrams that are coalesced; without gro, {head} bytes more than the largest datagram "
+                         "suffice")
+    if size <= head:
+        raise ValueError(f"pool has buffers of {size} bytes, and they need {head + 1} at least: {head} are for what is "
+                         "told of a datagram, and the rest is for the datagram")
+    return 0
+
+
+def make_packets(LoopCore loop, sock, protocol, address, waiter, dict extra, size_t control_room, pool):
     """A transport over a datagram socket, which it owns from now on; it starts in the next turn.
 
     ``address`` is the only destination of a socket that is not connected, or None. ``control_room`` is how much the
-    options of the socket make the kernel tell of each packet; see packet_options.configure().
+    options of the socket make the kernel tell of each packet; see packet_options.configure(). ``pool`` is the
+    BufferPool to receive into, or None.
     """
     cdef PacketTransport transport = PacketTransport.__new__(PacketTransport)
     cdef bint unix = sock.family == c.AF_UNIX
+    if pool is not None:
+        transport.leases = LeaseReceiver()
+        transport.leases.use(pool, loop, "pool must be")
+        check_size(pool.size, c.NL_DATAGRAM_HEAD + control_room, packet_options.coalesces(sock))
     extra = names_of(sock, extra)
     transport.family = sock.family
     transport.batch_limit = 1 if unix else 64
