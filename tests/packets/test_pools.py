@@ -276,15 +276,9 @@ async def test_receiving_goes_on_when_buffers_come_back_to_a_dry_pool(loop, coun
                 sender.sendto(payload, name_of(protocol))
             found = []
             while len(found) < len(data):
-                await eventually(lambda: pool._statistics()["waiting_receives"] or not pool._statistics()["offered"])
-                await turns()
-                assert leased(pool) <= count
+                await turns(10)  # more than it takes for all buffers to be leased
                 found += map(bytes, protocol.payloads)
                 protocol.batches.clear()
-                if len(found) >= len(data) - count:
-                    await turns(10)
-                    found += map(bytes, protocol.payloads)
-                    protocol.batches.clear()
             assert found == data
     assert pool._statistics()["dry"] > 0
 
@@ -294,12 +288,11 @@ async def test_what_the_socket_drops_while_the_pool_is_dry_is_counted(loop):
     total = 2000
     async with packets(Digesting, (HOST, 0), pool=pool, gro=False) as protocol:
         protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        held = [pool.take(), pool.take()] if not pool._statistics()["offered"] else [pool.take()]
+        held = pool.take()  # the other one is the kernel's
         with udp() as sender:
             for number in range(total):
                 sender.sendto(b"%04d" % number, name_of(protocol))
-            for lease in held:
-                lease.release()
+            held.release()
             await turns(50)
             sender.sendto(b"last", name_of(protocol))
             await protocol.until(lambda: protocol.count + protocol.dropped == total + 1)
