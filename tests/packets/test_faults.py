@@ -10,6 +10,7 @@ import socket
 import struct
 
 import pytest
+from faults.test_fork import in_fork
 from loop.helpers import HOST, eventually, name_of, turns
 
 import netloop
@@ -178,10 +179,7 @@ async def test_a_forked_child_has_nothing_of_it(loop):
         with udp() as sender:
             sender.sendto(b"before", name_of(protocol))
             await protocol.until_packets(1)
-            child = os.fork()
-            if not child:
-                os._exit(0)
-            os.waitpid(child, 0)
+            assert in_fork(lambda: True)
             sender.sendto(b"after", name_of(protocol))
             assert await protocol.until_packets(2) == [b"before", b"after"]
 
