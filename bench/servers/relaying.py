@@ -47,6 +47,36 @@ def _start_echo() -> tuple[str, int]:
 UPSTREAM = _start_echo()
 
 
+class Joined:
+    """One of two connections; the other is known once both are there."""
+
+    def __init__(self, other: "Joined | None" = None) -> None:
+        self._other: Any = other
+        self._early: list[Any] = []
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the transport; the second of both joins them."""
+        self.transport = transport
+        if self._other is not None:
+            self._other._other = self
+            self.transport.writelines(self._other._early)
+
+    def pause_writing(self) -> None:
+        """The other side is not read as long as this one takes nothing."""
+        if self._other is not None:
+            self._other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        if self._other is not None:
+            self._other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of one is the end of both."""
+        if self._other is not None:
+            self._other.transport.close()
+
+
 async def serve(near: Callable[[], Any], far: Callable[[Any], Any]) -> int:
     """Listen, and return the port. ``near`` makes the protocol of a client's connection, ``far`` that of its other."""
     loop = asyncio.get_running_loop()
