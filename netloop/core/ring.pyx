@@ -601,12 +601,11 @@ cdef class Ring:
         did not fit into the queue, nothing is known, and what those operations refer to is kept.
         """
         cdef Endpoint endpoint
-        cdef list batch = self.silent
         if c.nl_ring_unsubmitted(&self.ring) or c.nl_ring_overflowed(&self.ring):
             return 0
         self.note_failures()
-        self.silent = []
-        for each in batch:
+        # The list is cleared at the end, so that an error of one owner loses none of the others.
+        for each in self.silent:
             endpoint = <Endpoint>each
             if endpoint.silent:
                 endpoint.silent = False
@@ -616,6 +615,7 @@ cdef class Ring:
                     endpoint.on_abandoned(c.NL_SEND, 0, 0, 0)
                 else:
                     endpoint.on_silent_end()
+        self.silent.clear()
         return 0
 
     cdef int note_failures(self) except -1:
