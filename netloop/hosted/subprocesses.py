@@ -11,7 +11,9 @@ A child's standard input is a pipe and not a socket, as in asyncio on Linux: a p
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import struct
 import subprocess
 from asyncio import base_subprocess
 from asyncio.log import logger
@@ -22,8 +24,14 @@ from netloop.operations.operation import Poll, pidfd_open
 
 __all__ = ["Subprocesses"]
 
-# What is reported for a child whose status somebody else has collected; as asyncio.
+# What is reported for a child whose status somebody else has collected and the kernel has not kept; as asyncio.
 _UNKNOWN = 255
+
+# linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), of 64 bytes: a mask of what is asked for and told, the process's
+# numbers, and last the status as wait(2) has it.
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+_PIDFD_INFO = struct.Struct("Q52xi")
 
 # How often to ask after a child without a process descriptor, in seconds: first, and at most.
 _FIRST_PAUSE = 0.002
@@ -153,6 +161,9 @@ class _Child:
             try:
                 pid, status = os.waitpid(process.pid, os.WNOHANG)
             except ChildProcessError:
+                kept = _kept_status(self._pidfd)
+                if kept is not None:
+                    return os.waitstatus_to_exitcode(kept)
                 logger.warning(
                     "child process pid %d exit status already read:  will report returncode %d", process.pid, _UNKNOWN
                 )
@@ -165,3 +176,20 @@ class _Child:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _kept_status(pidfd: int) -> int | None:
+    """The status, as wait(2) has it, of a process that has been waited for; None where the kernel does not tell.
+
+    A handler of SIGCHLD that waits for every child, as asyncio's FastChildWatcher does, may well be called before the
+    loop has seen that the process descriptor is readable. Since Linux 6.15 the descriptor keeps the status.
+    """
+    if pidfd < 0:
+        return None
+    try:
+        answer = fcntl.ioctl(pidfd, _PIDFD_GET_INFO, _PIDFD_INFO.pack(_PIDFD_INFO_EXIT, 0))
+    except OSError:
+        # ENOTTY before Linux 6.13, EPERM in a sandbox.
+        return None
+    told, status = _PIDFD_INFO.unpack(answer)
+    return status if told & _PIDFD_INFO_EXIT else None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -397,7 +398,25 @@ async def test_the_children_of_others_are_left_alone(loop):
     assert other.wait() == 9
 
 
-async def test_a_child_whose_status_somebody_else_takes(loop, caplog):
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (6, 15),
+    reason="before Linux 6.15 a process descriptor does not keep the status",
+)
+@pytest.mark.parametrize(("command", "status"), [("kill -KILL $$", -signal.SIGKILL), ("exit 7", 7)])
+async def test_a_status_that_somebody_else_takes_is_told_all_the_same(loop, caplog, command, status):
+    """Whoever waits for all children, as a handler of SIGCHLD may, is often faster than the loop."""
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_shell(f"read line; {command}", stdin=reading)
+    os.close(reading)
+    os.close(writing)
+    os.waitpid(process.pid, 0)
+    assert await process.wait() == status
+    assert not caplog.text
+
+
+async def test_a_child_whose_status_somebody_else_takes(loop, loop_name, caplog, monkeypatch):
+    if loop_name == "netloop":
+        monkeypatch.setattr("netloop.hosted.subprocesses._kept_status", lambda pidfd: None)
     process = await cat()
     process.kill()
     os.waitpid(process.pid, 0)
