@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "nl_polled.h"
 #include "nl_token.h"
 
 /* Without these there is no loop: the wait's time limit travels in the enter call, and a full queue loses nothing. */
@@ -18,6 +19,9 @@
 #define WANTED_FLAGS                                                                                                  \
     (BASE_FLAGS | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |                  \
      IORING_SETUP_TASKRUN_FLAG | NL_SETUP_NO_SQARRAY)
+
+/* What has the loop's own thread run deferred work, which is the poller's where there is one; the kernel refuses both. */
+#define OWN_THREADS (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN)
 
 static int try_flags(struct nl_sys *sys, unsigned flags)
 {
@@ -92,12 +96,31 @@ static void locate_queues(struct nl_ring *ring, const struct io_uring_params *pa
     }
 }
 
-int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
+static void begin(struct nl_ring *ring, struct nl_sys *sys)
 {
     memset(ring, 0, sizeof(*ring));
     ring->sys = sys;
     ring->fd = ring->enter_fd = -1;
+}
 
+/* Take over what the kernel has set up. */
+static int take_over(struct nl_ring *ring, int fd, const struct io_uring_params *params)
+{
+    ring->fd = ring->enter_fd = fd;
+    ring->setup_flags = params->flags;
+    ring->features = params->features;
+    int error = (params->features & NEEDED_FEATURES) == NEEDED_FEATURES ? map_queues(ring, params) : -EINVAL;
+    if (error) {
+        nl_ring_close(ring);
+        return error;
+    }
+    locate_queues(ring, params);
+    return 0;
+}
+
+int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
+{
+    begin(ring, sys);
     struct io_uring_params params = {.flags = flags ? flags : WANTED_FLAGS, .cq_entries = cq_entries};
     int fd = sys->setup(sys, sq_entries, &params);
     if (fd == -EINVAL) {
@@ -107,18 +130,27 @@ int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries,
         params = (struct io_uring_params){.flags = flags, .cq_entries = cq_entries};
         fd = sys->setup(sys, sq_entries, &params);
     }
-    if (fd < 0)
-        return fd;
-    ring->fd = ring->enter_fd = fd;
-    ring->setup_flags = params.flags;
-    ring->features = params.features;
-    int error = (params.features & NEEDED_FEATURES) == NEEDED_FEATURES ? map_queues(ring, &params) : -EINVAL;
-    if (error) {
-        nl_ring_close(ring);
+    return fd < 0 ? fd : take_over(ring, fd, &params);
+}
+
+int nl_ring_setup_polled(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries,
+                         unsigned flags, const struct nl_poller *poller)
+{
+    begin(ring, sys);
+    int error = flags ? 0 : nl_ring_probe_flags(sys, &flags);
+    if (error)
         return error;
+    /* Not a single-issuer ring either: it is the poller that issues, and any thread may wait. */
+    flags &= ~(OWN_THREADS | IORING_SETUP_SINGLE_ISSUER);
+    flags |= IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF;
+    struct io_uring_params params = {
+        .flags = flags, .cq_entries = cq_entries, .sq_thread_cpu = poller->cpu, .sq_thread_idle = poller->idle};
+    if (poller->shared >= 0) {
+        params.flags |= IORING_SETUP_ATTACH_WQ;
+        params.wq_fd = (unsigned)poller->shared;
     }
-    locate_queues(ring, &params);
-    return 0;
+    int fd = sys->setup(sys, sq_entries, &params);
+    return fd < 0 ? fd : take_over(ring, fd, &params);
 }
 
 int nl_ring_enable(struct nl_ring *ring)
@@ -144,16 +176,10 @@ int nl_ring_busy_poll(struct nl_ring *ring, unsigned microseconds)
     return error < 0 ? error : 0;
 }
 
-/* To another thread the index means nothing, or a ring of its own. */
-static bool uses_registration(const struct nl_ring *ring)
-{
-    return ring->enter_flags && pthread_equal(ring->registrant, pthread_self());
-}
-
 void nl_ring_unregister_fd(struct nl_ring *ring)
 {
     struct io_uring_rsrc_update update = {.offset = (unsigned)ring->enter_fd};
-    if (uses_registration(ring))
+    if (nl_ring_uses_registration(ring))
         nl_ring_control(ring, IORING_UNREGISTER_RING_FDS, &update, 1);
     ring->enter_fd = ring->fd;
     ring->enter_flags = 0;
@@ -202,7 +228,7 @@ static int enter(struct nl_ring *ring, unsigned wait, unsigned flags, const void
     unsigned before = __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
     int fd = ring->fd;
 
-    if (uses_registration(ring)) {
+    if (nl_ring_uses_registration(ring)) {
         fd = ring->enter_fd;
         flags |= ring->enter_flags;
     }
@@ -220,7 +246,12 @@ static int enter(struct nl_ring *ring, unsigned wait, unsigned flags, const void
 
 int nl_ring_submit(struct nl_ring *ring)
 {
-    return enter(ring, 0, 0, NULL, 0);
+    return nl_ring_is_polled(ring) ? nl_polled_submit(ring) : enter(ring, 0, 0, NULL, 0);
+}
+
+int nl_ring_pass_on(struct nl_ring *ring)
+{
+    return nl_ring_is_polled(ring) ? nl_polled_pass_on(ring) : nl_ring_enter(ring, 0, NL_WAIT_FOREVER);
 }
 
 int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
@@ -231,6 +262,8 @@ int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout)
     /* Those set aside count, although the kernel no longer sees them. */
     size_t aside = ring->aside_end - ring->aside_next;
     wait -= aside < wait ? (unsigned)aside : wait;
+    if (nl_ring_is_polled(ring))
+        return nl_polled_enter(ring, wait, &arg);
     int result = enter(ring, wait, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
     return result == -ETIME ? 0 : result;
 }

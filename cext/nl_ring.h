@@ -3,7 +3,8 @@
  *
  * A ring is set up disabled and enabled by the thread that runs the loop, because the kernel binds a single-issuer ring
  * to the thread that enables it. Submissions are only written here; they reach the kernel together in nl_ring_enter(),
- * which also waits. Functions return 0 or a count, or -errno.
+ * which also waits. One that has a poller (nl_polled.h) belongs to no thread, and its completions may come at any time;
+ * the functions here leave it as they leave any other. Functions return 0 or a count, or -errno.
  */
 #ifndef NL_RING_H
 #define NL_RING_H
@@ -23,6 +24,18 @@ struct nl_counters {
     uint64_t submissions;  /* entries the kernel took */
     uint64_t completions;  /* entries consumed */
     uint64_t interrupted;  /* enters that a signal ended */
+    uint64_t woken;        /* how many times a poller slept when there was something to submit */
+};
+
+/*
+ * A thread of the kernel's, bound to a CPU, that takes a ring's submissions and runs its deferred work in the place of
+ * the loop's own thread (IORING_SETUP_SQPOLL). Nothing has to enter the kernel then but who wants to wait, or to wake
+ * it when it sleeps.
+ */
+struct nl_poller {
+    unsigned cpu;
+    unsigned idle;  /* for so many milliseconds it finds nothing to do before it sleeps */
+    int shared;     /* the descriptor of another ring of this process whose poller is to serve this one too, or -1 */
 };
 
 struct nl_ring {
@@ -59,6 +72,10 @@ struct nl_ring {
  */
 int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags);
 
+/* The same with a poller, which needs some of those flags and cannot have others. -EINVAL: not on that CPU. */
+int nl_ring_setup_polled(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries,
+                         unsigned flags, const struct nl_poller *poller);
+
 /* Which of the optional set-up flags does this kernel accept? Stores them in `flags`. */
 int nl_ring_probe_flags(struct nl_sys *sys, unsigned *flags);
 
@@ -90,8 +107,17 @@ void nl_ring_abandon(struct nl_ring *ring);
  */
 int nl_ring_enter(struct nl_ring *ring, unsigned wait, int64_t timeout);
 
-/* Submit everything written, without waiting and without running deferred work: receives bring nothing new. */
+/*
+ * Submit everything written, without waiting and without running deferred work: receives bring nothing new. What
+ * completes at submission has completed when this returns, and the kernel needs what was written no more.
+ */
 int nl_ring_submit(struct nl_ring *ring);
+
+/*
+ * Have everything that is written submitted, and what is there completed, soon if not now. All that a turn needs which
+ * does not wait: a poller is only told, any other ring is entered.
+ */
+int nl_ring_pass_on(struct nl_ring *ring);
 
 /*
  * Submit everything written and return the result of the operation with this token, which must be one that the kernel
@@ -114,6 +140,12 @@ static inline int nl_ring_control(struct nl_ring *ring, unsigned opcode, const v
     return ring->sys->control(ring->sys, ring->fd, opcode, arg, count);
 }
 
+/* Is the ring registered with the calling thread? To another thread the index means nothing, or a ring of its own. */
+static inline bool nl_ring_uses_registration(const struct nl_ring *ring)
+{
+    return ring->enter_flags && pthread_equal(ring->registrant, pthread_self());
+}
+
 /* Entries written that the kernel has not taken yet. */
 static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
 {
@@ -123,6 +155,18 @@ static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
 static inline unsigned nl_ring_space(const struct nl_ring *ring)
 {
     return ring->sq_entries - nl_ring_unsubmitted(ring);
+}
+
+/* Does the ring have a poller? */
+static inline bool nl_ring_is_polled(const struct nl_ring *ring)
+{
+    return (ring->setup_flags & IORING_SETUP_SQPOLL) != 0;
+}
+
+/* Are there entries written that nl_ring_pass_on() has to tell of? */
+static inline bool nl_ring_has_news(const struct nl_ring *ring)
+{
+    return nl_ring_is_polled(ring) ? ring->sqe_tail != *ring->sq_tail : nl_ring_unsubmitted(ring) != 0;
 }
 
 /* A zeroed submission entry. The caller has made sure that there is space. */
@@ -143,7 +187,7 @@ static inline unsigned nl_ring_ready(const struct nl_ring *ring)
 /* Does the kernel have completions or deferred work that only an enter brings out? */
 static inline bool nl_ring_needs_enter(const struct nl_ring *ring)
 {
-    if (!(ring->setup_flags & IORING_SETUP_TASKRUN_FLAG))
+    if (!(ring->setup_flags & (IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQPOLL)))
         return true;
     return __atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }

@@ -29,7 +29,7 @@ from netloop.setup.install import install, run
 from netloop.setup.loops import FallbackName, new_event_loop
 from netloop.setup.unavailable import Unavailable
 from netloop.stall_report import StallReport
-from netloop.statistics import PoolStatistics, Statistics
+from netloop.statistics import PoolStatistics, RingStatistics, Statistics
 
 if TYPE_CHECKING:
     from netloop import metrics as metrics
@@ -59,6 +59,7 @@ __all__ = [
     "PacketProtocol",
     "PacketTransport",
     "PoolStatistics",
+    "RingStatistics",
     "StallReport",
     "Statistics",
     "Unavailable",

@@ -13,6 +13,7 @@ import signal
 import socket
 import weakref
 from asyncio.log import logger
+from collections.abc import Iterable
 from typing import Any, TypeVarTuple
 
 from netloop.core.pool import BufferPool
@@ -32,8 +33,9 @@ from netloop.hosted.totals import Tally, totals
 from netloop.hosted.unix import UnixSockets
 from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
+from netloop.setup.io_cpus import IDLE_DEFAULT, asked_cpus, explain_poller, idle_milliseconds
 from netloop.setup.unavailable import explain
-from netloop.statistics import PoolStatistics, Statistics
+from netloop.statistics import PoolStatistics, RingStatistics, Statistics
 from netloop.transports.datagram import make_datagram
 from netloop.transports.listener import Listener
 from netloop.transports.pipe import make_read_pipe, make_write_pipe
@@ -93,6 +95,12 @@ class EventLoop(
             that its connections receive from, so that a packet needs no interrupt and no wake-up. It takes Linux 6.9
             and a card whose driver can; connections of this machine to itself have none. Where the kernel refuses, that
             is logged. The price is that of ``spin``.
+        io_cpus: numbers of CPUs on which threads of the kernel do the loop's I/O, so that its own thread runs Python
+            only. Such a thread submits and receives without being called, looks for work without rest while there is
+            some, and is bound to its CPU, which should have little else to do; loops of one process that name the same
+            CPU share it. By default as ``NETLOOP_IO_CPUS`` says ("3", "2,3", "4-7"), or else none.
+        io_idle: seconds, more than 0 and at most 60, for which such a thread finds nothing to do before it sleeps. An
+            idle loop costs nothing then; whoever is the first to submit wakes it with a system call.
         eager_writes: send what is written at once, with a system call of its own, as asyncio does, and not with all
             else at the turn's end. For programs that write and then block in the same turn until the peer has
             answered, or that leave by ``os._exit()`` or exec. By default as the environment variable
@@ -106,8 +114,8 @@ class EventLoop(
             no socket that is logged. By default as ``NETLOOP_INSPECT`` says: 1, or else 0.
 
     Raises:
-        TypeError: ``stall_threshold`` is no number.
-        ValueError: a size, ``spin``, ``busy_poll`` or ``stall_threshold`` is out of range; or one of
+        TypeError: ``stall_threshold`` is no number, or ``io_cpus`` no sequence of numbers.
+        ValueError: a size, ``spin``, ``busy_poll``, ``io_cpus``, ``io_idle`` or ``stall_threshold`` is out of range; or one of
             ``NETLOOP_EAGER_WRITES`` and ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no
             number.
         Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
@@ -126,6 +134,8 @@ class EventLoop(
         fixed_files: int | None = None,
         spin: float = 0.0,
         busy_poll: float = 0.0,
+        io_cpus: Iterable[int] | None = None,
+        io_idle: float = IDLE_DEFAULT,
         eager_writes: bool | None = None,
         stall_threshold: float | None = None,
         inspect: bool | None = None,
@@ -146,6 +156,8 @@ class EventLoop(
             raise ValueError(f"spin must be from 0 to 1 second, not {spin}")
         if not 0 <= busy_poll <= 1:
             raise ValueError(f"busy_poll must be from 0 to 1 second, not {busy_poll}")
+        cpus = asked_cpus(io_cpus)
+        idle = idle_milliseconds(io_idle)
         if eager_writes is None:
             eager_writes = _switch("NETLOOP_EAGER_WRITES")
         if stall_threshold is None:
@@ -157,9 +169,11 @@ class EventLoop(
         if inspect is None:
             inspect = _switch("NETLOOP_INSPECT")
         try:
-            self._set_up({**sizes, "faults": _faults}, spin, eager_writes)
+            self._set_up(
+                {**sizes, "faults": _faults, "poller": (cpus[0], idle) if cpus else None}, spin, eager_writes
+            )
         except OSError as error:
-            raise explain(error.errno or 0) from error
+            raise (explain_poller(error.errno or 0, cpus) if cpus else explain(error.errno or 0)) from error
         if busy_poll:
             self._begin_busy_polling(busy_poll)
         super().__init__()
@@ -193,7 +207,8 @@ class EventLoop(
         """The loop's counters at this moment."""
         counters: dict[str, Any] = {**self._counters(), **self._stall_counters()}
         pools = tuple(PoolStatistics(**pool._statistics()) for pool in list(self._pools))
-        return Statistics(**counters, watchers=self._watcher_count(), pools=pools)
+        rings = tuple(RingStatistics(**ring) for ring in self._ring_counters())
+        return Statistics(**counters, watchers=self._watcher_count(), pools=pools, rings=rings)
 
     # Running and closing ----------------------------------------------------------------------------------------
 

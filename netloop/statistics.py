@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["PoolStatistics", "Statistics"]
+__all__ = ["PoolStatistics", "RingStatistics", "Statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,24 @@ class PoolStatistics:
     """Those that could not be sent so, as on a UNIX connection, and were sent as usual if it went on (count)."""
     not_registered: str
     """Why the memory is not registered with the ring; empty if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingStatistics:
+    """A snapshot of one of the rings of a loop."""
+
+    io_cpu: int | None
+    """The CPU to which the kernel thread is bound that submits for it; None: the loop's own thread does."""
+    submissions: int
+    """Operations handed to the kernel (count)."""
+    completions: int
+    """Completions taken from the kernel (count)."""
+    in_flight: int
+    """Operations that the kernel holds now."""
+    fixed_files_in_use: int
+    """Slots of its fixed-file table taken now."""
+    poller_wakeups: int
+    """Times the kernel thread slept when there was something to submit, and was woken by a system call (count)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,8 @@ class Statistics:
     """Timers in the timer heap now; one that is cancelled leaves it at once."""
     wakeups: int
     """Times another thread or a signal woke the loop (count)."""
+    rings: tuple[RingStatistics, ...]
+    """The loop's rings and their share: one, or one for each of the ``io_cpus``."""
     pools: tuple[PoolStatistics, ...]
     """The loop's buffer pools, in no order."""
     pools_dry: int

@@ -95,7 +95,10 @@ cdef extern from "nl_kernel.h" nogil:
         IORING_CQE_F_MORE
         NL_CQE_F_NOTIF
         NL_SEND_ZC_REPORT_USAGE
+        IORING_SETUP_ATTACH_WQ
         IORING_SETUP_SINGLE_ISSUER
+        IORING_SETUP_SQPOLL
+        IORING_SETUP_SQ_AFF
         IORING_OP_URING_CMD
         NL_OP_FIXED_FD_INSTALL
         NL_OPS_KNOWN
@@ -225,6 +228,12 @@ cdef extern from "nl_ring.h" nogil:
         uint64_t submissions
         uint64_t completions
         uint64_t interrupted
+        uint64_t woken
+
+    struct nl_poller:
+        unsigned cpu
+        unsigned idle
+        int shared
 
     struct nl_ring:
         int fd
@@ -239,6 +248,9 @@ cdef extern from "nl_ring.h" nogil:
         nl_counters counters
 
     int nl_ring_setup(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
+    int nl_ring_setup_polled(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags,
+                             const nl_poller *poller)
+    int nl_ring_probe_flags(nl_sys *sys, unsigned *flags)
     int nl_ring_enable(nl_ring *ring)
     void nl_ring_register_fd(nl_ring *ring)
     void nl_ring_unregister_fd(nl_ring *ring)
@@ -247,6 +259,9 @@ cdef extern from "nl_ring.h" nogil:
     void nl_ring_abandon(nl_ring *ring)
     int nl_ring_enter(nl_ring *ring, unsigned wait, int64_t timeout)
     int nl_ring_submit(nl_ring *ring)
+    int nl_ring_pass_on(nl_ring *ring)
+    bint nl_ring_is_polled(const nl_ring *ring)
+    bint nl_ring_has_news(const nl_ring *ring)
     int nl_ring_set_aside(nl_ring *ring)
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
     bint nl_ring_take(nl_ring *ring, uint64_t token, int32_t *result)
@@ -277,7 +292,7 @@ cdef extern from "nl_buffers.h" nogil:
     void nl_buffers_close(nl_buffers *buffers)
     int nl_buffers_move(nl_buffers *buffers, nl_ring *ring, const unsigned char *parked)
     bint nl_buffers_exhausted(nl_buffers *buffers)
-    void nl_buffers_shrink(nl_buffers *buffers)
+    void nl_buffers_shrink(nl_buffers *buffers, bint filling)
     void nl_buffers_note(nl_buffers *buffers, unsigned length)
     const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)
     void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)

@@ -2,8 +2,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
     NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter,
-    nl_meter_go_on, nl_meter_rest, nl_older, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on, nl_pulse_rest,
-    nl_registered, nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
+    nl_meter_go_on, nl_meter_rest, nl_older, nl_poller, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on,
+    nl_pulse_rest, nl_registered, nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 from netloop.core.free_threading cimport (
@@ -105,7 +105,11 @@ cdef class BufferGroup:
 
 
 cdef class Ring:
+    cdef object __weakref__
     cdef nl_ring ring
+    # Has it a poller: a thread of the kernel's, as described, that submits in the place of the loop's?
+    cdef flag polled
+    cdef nl_poller poller
     # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
     cdef nl_pulse *pulse
     # Counts how long the turns are at work, if it is asked to; the ring's own, or NULL. Other threads ask for it.
@@ -196,7 +200,8 @@ cdef class Ring:
 
     cdef int measure(self) except -1
     cdef nl_sys *system(self) noexcept
-    cdef int set_up(self, nl_ring *ring, unsigned flags) noexcept
+    cdef int set_up(self, nl_ring *ring, unsigned flags) except? -1
+    cdef int set_up_polled(self, nl_ring *ring, unsigned flags) except? -1
     cdef int enable(self) except -1
     cdef int register_descriptor(self, bint wanted) except -1
     cdef int set_aside(self) except -1
@@ -212,6 +217,9 @@ cdef class Ring:
     cdef int flush(self) except -1
     cdef int flush_some(self, list batch, Py_ssize_t *flushed) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
+    cdef int pass_on(self) except -1
+    cdef int judge(self, int result) except -1
+    cdef int settle_awaited(self) except -1
     cdef int dispatch(self) except -1
     cdef int dispatch_ending(self) except -1
     cdef unsigned dispatch_ending_from(self, unsigned index) except? 0

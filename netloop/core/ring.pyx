@@ -49,6 +49,12 @@ cdef enum:
     NOT_ASKED, RELEASES_FILES, KEEPS_FILES
 cdef unsigned release_of_files = NOT_ASKED
 
+cdef unsigned _OF_POLLERS = c.IORING_SETUP_SQPOLL | c.IORING_SETUP_SQ_AFF | c.IORING_SETUP_ATTACH_WQ
+
+# The rings that have a poller, to find one whose poller another ring of this process can share; and who may look.
+cdef object polled_rings = weakref.WeakSet()
+cdef object polled_rings_lock = threading.Lock()
+
 # What the kernel may still write to although its ring is closed.
 cdef list left_in_flight = []
 
@@ -56,6 +62,7 @@ _MESSAGES = {
     errno.EEXIST: "the ring belongs to the thread that first ran this loop, and cannot be used from another one",
     errno.EBADR: "the kernel dropped completions because it had no memory for them; this loop has lost operations",
     errno.EBADF: "the ring's descriptor was closed by somebody else",
+    errno.EOWNERDEAD: "the kernel's thread that submits for this ring is gone",
 }
 
 
@@ -286,10 +293,15 @@ cdef class BufferGroup:
 # The ring is closed before the memory goes that the kernel may write to.
 @cython.no_gc_clear
 cdef class Ring:
-    """One io_uring with its endpoint table, buffer groups and fixed-file table."""
+    """One io_uring with its endpoint table, buffer groups and fixed-file table.
+
+    ``poller`` is the CPU of a kernel thread that submits for it and the milliseconds for which that finds nothing to do
+    before it sleeps; or None.
+    """
 
     def __cinit__(self, *, unsigned submission_entries, unsigned completion_entries, unsigned buffer_count,
-                  unsigned buffer_count_max, size_t buffer_size, unsigned fixed_files, FaultPlan faults=None):
+                  unsigned buffer_count_max, size_t buffer_size, unsigned fixed_files, FaultPlan faults=None,
+                  tuple poller=None):
         self.ring.fd = -1
         c.nl_slots_init(&self.slots)
         self.endpoints = []
@@ -307,13 +319,19 @@ cdef class Ring:
         self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
         self.completion_entries = max(completion_entries, self.submission_entries)
         self.fixed_files = fixed_files
+        if poller is not None:
+            self.polled = True
+            self.poller.cpu, self.poller.idle = poller
         c.nl_sys_real(&self.sys)
         cdef bint older = isinstance(faults, OlderKernel)
-        cdef int error = self.set_up(&self.ring, 0 if older else nl_load_unsigned(&accepted_flags))
+        cdef unsigned flags = 0 if older else nl_load_unsigned(&accepted_flags)
+        cdef int error = c.nl_ring_probe_flags(self.system(), &flags) if self.polled and not flags else 0
+        if not error:
+            error = self.set_up(&self.ring, flags)
         if error:
             raise OSError(-error, os.strerror(-error))
         if not older:
-            nl_store_unsigned(&accepted_flags, self.ring.setup_flags)
+            nl_store_unsigned(&accepted_flags, flags if self.polled else self.ring.setup_flags)
 
     def __dealloc__(self):
         c.nl_ring_close(&self.ring)
@@ -335,18 +353,43 @@ cdef class Ring:
         """How the ring makes its system calls."""
         return &self.sys if self.faults is None else self.faults.system()
 
-    cdef int set_up(self, c.nl_ring *ring, unsigned flags) noexcept:
+    cdef int set_up(self, c.nl_ring *ring, unsigned flags) except? -1:
         """Set up a ring, not enabled yet, that may do only what netloop does; 0, or -errno.
 
         Where the kernel, or who has started this process, does not let it be restricted, it may do everything else that
         is allowed here, and ring.restricted says so.
         """
-        cdef int error = c.nl_ring_setup(ring, self.system(), self.submission_entries, self.completion_entries, flags)
+        cdef int error
+        if self.polled:
+            error = self.set_up_polled(ring, flags)
+        else:
+            error = c.nl_ring_setup(ring, self.system(), self.submission_entries, self.completion_entries, flags)
         if not error and c.nl_ring_restrict(ring) == -ENOMEM:
             # This may pass, and no ring should be without restrictions only because memory was short for a moment.
             c.nl_ring_close(ring)
             error = -ENOMEM
         return error
+
+    cdef int set_up_polled(self, c.nl_ring *ring, unsigned flags) except? -1:
+        """The same with a poller: that of another ring on this CPU, or else one of its own."""
+        cdef Ring other
+        cdef int error
+        with polled_rings_lock:
+            for each in list(polled_rings):
+                other = <Ring>each
+                if other.poller.cpu == self.poller.cpu and <int>nl_glance(&other.ring.fd) >= 0:
+                    self.poller.shared = <int>nl_glance(&other.ring.fd)
+                    if not c.nl_ring_setup_polled(ring, self.system(), self.submission_entries,
+                                                  self.completion_entries, flags, &self.poller):
+                        polled_rings.add(self)
+                        return 0
+            # A ring that another thread closes at this moment shares its poller with nobody.
+            self.poller.shared = -1
+            error = c.nl_ring_setup_polled(ring, self.system(), self.submission_entries, self.completion_entries,
+                                           flags, &self.poller)
+            if not error:
+                polled_rings.add(self)
+            return error
 
     # Ownership: threads and processes ---------------------------------------------------------------------------
 
@@ -368,6 +411,8 @@ cdef class Ring:
         cdef unsigned long running = nl_load_thread(&self.running)
         if running:
             return running == PyThread_get_thread_ident()
+        if self.polled:
+            return self.enabled
         return self.enabled and self.owner == <unsigned long>threading.get_native_id()
 
     cdef bint is_idle(self):
@@ -513,6 +558,8 @@ cdef class Ring:
 
     cdef int flush(self) except -1:
         """Have every dirty endpoint write its submissions."""
+        if self.silent and self.polled:
+            self.settle_awaited()
         if self.streams.starved:
             self.streams.feed_starved()
         if self.datagrams.starved:
@@ -553,7 +600,6 @@ cdef class Ring:
     cdef int enter(self, unsigned wait, int64_t timeout) except -1:
         """Submit and wait. Running out of time and being interrupted by a signal are no errors."""
         cdef int result
-        cdef timespec pause
         with nogil:
             if wait and not self.closing:
                 # The rest ends before this thread asks for the interpreter lock, which may take long too.
@@ -566,6 +612,20 @@ cdef class Ring:
             c.nl_pulse_got_lock(self.pulse)
         if self.silent:
             self.settle_silent()
+        return self.judge(result)
+
+    cdef int pass_on(self) except -1:
+        """Have what is written submitted, without waiting: entered, or left to the poller."""
+        cdef int result
+        with nogil:
+            result = c.nl_ring_pass_on(&self.ring)
+        if self.silent:
+            self.settle_silent()
+        return self.judge(result)
+
+    cdef int judge(self, int result) except -1:
+        """What an enter has returned: raise the error that it is, unless it will pass."""
+        cdef timespec pause
         if result >= 0 or result == -EINTR:
             return 0
         if result == -EBUSY or result == -EAGAIN:
@@ -617,6 +677,18 @@ cdef class Ring:
                     endpoint.on_silent_end()
         self.silent.clear()
         return 0
+
+    cdef int settle_awaited(self) except -1:
+        """With a poller, the ends of the silent operations of the last turn are seen when the next begins.
+
+        An endpoint that is to be flushed may not go on before, and is waited for: the poller is about to be done.
+        """
+        cdef int result
+        if self.dirty and c.nl_ring_unsubmitted(&self.ring):
+            with nogil:
+                result = c.nl_ring_submit(&self.ring)
+            self.judge(result)
+        return self.settle_silent()
 
     cdef int note_failures(self) except -1:
         """Find the silent operations that have failed: they will be dispatched as any others."""
@@ -786,8 +858,8 @@ cdef class Ring:
     cdef int shrink_buffers(self) noexcept:
         """A burst is over: give the memory of its receives back. Nothing may wait to be dispatched."""
         self.burst_over = 0
-        c.nl_buffers_shrink(&self.streams.buffers)
-        c.nl_buffers_shrink(&self.datagrams.buffers)
+        c.nl_buffers_shrink(&self.streams.buffers, self.polled)
+        c.nl_buffers_shrink(&self.datagrams.buffers, self.polled)
         return 0
 
     cdef BufferGroup group_of(self, unsigned op):
@@ -836,10 +908,11 @@ cdef class Ring:
         sockets of all that are closed after it. Asked of another ring, once per process.
         """
         cdef int answer
+        cdef unsigned flags = self.ring.setup_flags & ~_OF_POLLERS
         if isinstance(self.faults, OlderKernel):
-            return c.nl_probe_release(self.system(), self.ring.setup_flags) == 1
+            return c.nl_probe_release(self.system(), flags) == 1
         if nl_load_unsigned(&release_of_files) == NOT_ASKED:
-            answer = c.nl_probe_release(&self.sys, self.ring.setup_flags)
+            answer = c.nl_probe_release(&self.sys, flags)
             if answer < 0:
                 return False  # for want of memory or descriptors, which may pass
             nl_store_unsigned(&release_of_files, RELEASES_FILES if answer else KEEPS_FILES)
@@ -908,6 +981,8 @@ cdef class Ring:
         """Is the thread gone that the ring belongs to? One that Python knows no more is about to go."""
         if not self.enabled:
             return True
+        if self.polled:
+            return False  # it is the poller that has carried them out
         cdef double end = time.monotonic() + CLOSE_SECONDS
         if any(thread.native_id == self.owner for thread in threading.enumerate()):
             return False
@@ -932,6 +1007,17 @@ cdef class Ring:
                 left_in_flight.append(endpoint)
         left_in_flight.append((self.streams, self.datagrams, self.late_calls))
         return 0
+
+    def own_counters(self):
+        """What loop.statistics().rings tells about this ring."""
+        return {
+            "io_cpu": self.poller.cpu if self.polled else None,
+            "submissions": nl_glance64(&self.ring.counters.submissions),
+            "completions": nl_glance64(&self.ring.counters.completions),
+            "in_flight": <int>nl_glance(&self.in_flight),
+            "fixed_files_in_use": max(<int>nl_glance(&self.files.total) - <int>nl_glance(&self.files.unused), 0),
+            "poller_wakeups": nl_glance64(&self.ring.counters.woken),
+        }
 
     def counters(self):
         """What loop.statistics() tells about the ring, as a dictionary of numbers."""

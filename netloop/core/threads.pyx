@@ -11,6 +11,8 @@ that they name, are handed to a new ring.
 Parking costs a loop that stops and runs again 1 µs for each operation that it cancels and arms anew: a call of
 run_until_complete() took 10 µs, with a server in the loop 26. So a loop that one thread has stopped many times, as a
 program does that lets it run for a moment now and then, is parked no more: it stays there, and is refused elsewhere.
+
+A ring with a poller belongs to no thread, and what is in flight on it goes on while the loop rests.
 """
 
 import threading
@@ -55,7 +57,7 @@ cdef int leave_thread(Ring ring, Endpoint wake) except -1:
         return 0
     try:
         ring.stops += 1
-        if ring.stops <= PARKED_STOPS and (ring.in_flight > wake.in_flight or c.nl_files_used(&ring.files)):
+        if not ring.polled and ring.stops <= PARKED_STOPS and (ring.in_flight > wake.in_flight or c.nl_files_used(&ring.files)):
             park(ring)
     except OSError:
         pass  # the next turn's enter meets the error again

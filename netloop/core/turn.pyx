@@ -27,6 +27,8 @@ cdef extern from "Python.h":
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
+    # How long a loop with a poller sleeps before it looks for the ends of silent operations, in nanoseconds.
+    SETTLE_WAIT = 5000000
     # How many turns may pass without a system call before other threads are given the interpreter lock.
     YIELD_TURNS = 16
 
@@ -178,8 +180,8 @@ cdef class LoopCore:
                 self.wait()
         else:
             ring.go_on()
-            if c.nl_ring_unsubmitted(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
-                ring.enter(0, 0)
+            if c.nl_ring_has_news(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
+                ring.pass_on()
             elif self.turns % YIELD_TURNS == 0:
                 # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
                 with nogil:
@@ -212,13 +214,17 @@ cdef class LoopCore:
             limit = self.wait_limit()
             if ring.burst_over and limit != 0:
                 limit = self.shrink_when_due(limit)
+            if ring.polled and ring.silent and (limit == c.NL_WAIT_FOREVER or limit > SETTLE_WAIT):
+                limit = SETTLE_WAIT
             short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
             if not self.inbox.begin_wait():
                 limit = 0
-            ring.enter(limit != 0, SHORT_WAIT if short and limit != 0 else limit)
-            if limit == 0:
+            if limit != 0:
+                ring.enter(1, SHORT_WAIT if short else limit)
+            else:
+                ring.pass_on()
                 ring.begin_work(True)  # there was no rest that enter() would have ended
         finally:
             self.inbox.end_wait()
@@ -242,7 +248,7 @@ cdef class LoopCore:
         cdef bint found = False
         self.ring.end_work()
         while not found:
-            self.ring.enter(0, 0)
+            self.ring.pass_on()
             found = c.nl_ring_ready(&self.ring.ring) or self.has_ready()
             if not found and monotonic() >= end:
                 return False
@@ -500,6 +506,10 @@ cdef class LoopCore:
             self.ring.close()
             self.wake.wakeup_fd.close()
             self.wake.close()
+
+    def _ring_counters(self):
+        """What loop.statistics().rings tells, for each ring."""
+        return [self.ring.own_counters()]
 
     def _counters(self):
         """The numbers of loop.statistics()."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from netloop.setup.loops import FallbackName, chosen_fallback, load_event_loop, new_event_loop
@@ -16,12 +16,19 @@ __all__ = ["install", "run"]
 _T = TypeVar("_T")
 
 
-def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None, fallback: FallbackName | None = None) -> _T:
+def run(
+    main: Coroutine[Any, Any, _T],
+    *,
+    debug: bool | None = None,
+    io_cpus: Iterable[int] | None = None,
+    fallback: FallbackName | None = None,
+) -> _T:
     """Run a coroutine on a new netloop event loop and close the loop afterwards, as ``asyncio.run`` does.
 
     Args:
         main: the coroutine to run.
         debug: asyncio's debug mode; None leaves it as the environment has it (``PYTHONASYNCIODEBUG``).
+        io_cpus: as in :class:`netloop.EventLoop`.
         fallback: as in :func:`new_event_loop`.
 
     Returns:
@@ -33,7 +40,7 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None, fallback: F
     """
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("netloop.run() cannot be called from a running event loop: await the coroutine instead")
-    runner = asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(fallback=fallback))
+    runner = asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(io_cpus=io_cpus, fallback=fallback))
     try:
         runner.get_loop()
     except Exception:

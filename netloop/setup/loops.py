@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Final, Literal, cast, get_args
 
 from netloop.setup.unavailable import Unavailable
@@ -25,10 +26,13 @@ _NEVER_FALL_BACK: Final = frozenset({errnos.ENOMEM, errnos.EMFILE, errnos.ENFILE
 _logger = logging.getLogger("asyncio")
 
 
-def new_event_loop(*, fallback: FallbackName | None = None) -> asyncio.AbstractEventLoop:
+def new_event_loop(
+    *, io_cpus: Iterable[int] | None = None, fallback: FallbackName | None = None
+) -> asyncio.AbstractEventLoop:
     """Make a new event loop on a ring of its own.
 
     Args:
+        io_cpus: as in :class:`netloop.EventLoop`.
         fallback: the loop to make instead when io_uring cannot be set up. Without it the environment variable
             ``NETLOOP_FALLBACK`` decides, and without that either the call is strict. Falling back logs one WARNING to
             the logger ``asyncio``. Lack of memory (ENOMEM) or descriptors (EMFILE, ENFILE) never falls back.
@@ -41,7 +45,7 @@ def new_event_loop(*, fallback: FallbackName | None = None) -> asyncio.AbstractE
     name = chosen_fallback(fallback)
     loop_class = load_event_loop()
     try:
-        return loop_class()
+        return loop_class() if io_cpus is None else loop_class(io_cpus=io_cpus)  # type: ignore[call-arg]
     except Unavailable as refused:
         if name is None or refused.errno in _NEVER_FALL_BACK:
             raise

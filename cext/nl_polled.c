@@ -1,0 +1,120 @@
+#include "nl_polled.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "nl_prep.h"
+#include "nl_token.h"
+
+/*
+ * How often to look whether the poller is done before giving the CPU away: some tens of microseconds, in which it carries
+ * out ten submissions. After that it sleeps, or something else has its CPU.
+ */
+#define LOOKS 1000U
+#define PAUSE_NANOSECONDS 20000
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int call(struct nl_ring *ring, unsigned wait, unsigned flags, const void *arg, size_t size)
+{
+    int fd = ring->fd;
+    if (nl_ring_uses_registration(ring)) {
+        fd = ring->enter_fd;
+        flags |= ring->enter_flags;
+    }
+    ring->counters.enters++;
+    int result = ring->sys->enter(ring->sys, fd, 0, wait, flags, arg, size);
+    if (result == -EINTR)
+        ring->counters.interrupted++;
+    return result;
+}
+
+/* Publish what is written. Returns what an enter must say for the poller to see it: IORING_ENTER_SQ_WAKEUP, or nothing. */
+static unsigned publish(struct nl_ring *ring)
+{
+    unsigned published = *ring->sq_tail;
+    if (ring->sys->review)
+        ring->sys->review(ring->sys, ring);
+    if (published != ring->sqe_tail) {
+        ring->counters.submissions += ring->sqe_tail - published;
+        __atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
+    }
+    if (!nl_ring_unsubmitted(ring))
+        return 0;
+    /* The poller says that it will sleep, and looks for entries once more. One of the two sees what the other did. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!(__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP))
+        return 0;
+    ring->counters.woken++;
+    return IORING_ENTER_SQ_WAKEUP;
+}
+
+int nl_polled_pass_on(struct nl_ring *ring)
+{
+    unsigned flags = publish(ring);
+    /* Completions that did not fit into the queue are moved there by a call only. */
+    if (nl_ring_overflowed(ring))
+        flags |= IORING_ENTER_GETEVENTS;
+    int result = flags ? call(ring, 0, flags, NULL, 0) : 0;
+    return result < 0 ? result : 0;
+}
+
+/* Wait until the poller has taken everything that is published. */
+static int await_poller(struct nl_ring *ring)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_NANOSECONDS};
+    for (unsigned looks = 0; nl_ring_unsubmitted(ring); looks++) {
+        if (looks < LOOKS) {
+            relax();
+            continue;
+        }
+        /* An error if there is no poller any more. */
+        int result = call(ring, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
+        if (result < 0 && result != -EINTR)
+            return result;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+int nl_polled_submit(struct nl_ring *ring)
+{
+    int error = nl_polled_pass_on(ring);
+    return error ? error : await_poller(ring);
+}
+
+/*
+ * Have deferred work done: the poller does what there is after each batch of submissions, before it takes the next, so
+ * when it has taken one more entry, the work is done that was there before. With it go the files of what has ended.
+ */
+static int settle(struct nl_ring *ring)
+{
+    int error = nl_polled_submit(ring);
+    if (error)
+        return error;
+    struct io_uring_sqe *sqe = nl_ring_sqe(ring);
+    nl_prep(sqe, IORING_OP_NOP, nl_descriptor(-1), NULL, 0, 0, NL_TOKEN_NONE);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    return nl_polled_submit(ring);
+}
+
+int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_getevents_arg *arg)
+{
+    const unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    if (!wait) {
+        int error = settle(ring);
+        return error ? error : nl_polled_pass_on(ring);
+    }
+    unsigned wakeup = publish(ring);
+    if (!wakeup && __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) - *ring->cq_head >= wait)
+        return 0;
+    int result = call(ring, wait, flags | wakeup, arg, sizeof(*arg));
+    return result == -ETIME ? 0 : result;
+}

@@ -1,0 +1,125 @@
+"""CPUs on which the kernel does a loop's I/O: what a program may ask for, and why the kernel refuses it."""
+
+from __future__ import annotations
+
+import errno as errnos
+import math
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from netloop.setup.surroundings import Surroundings
+from netloop.setup.unavailable import Unavailable, explain
+
+__all__ = ["IDLE_DEFAULT", "asked_cpus", "explain_poller", "idle_milliseconds", "parse_cpus"]
+
+IDLE_DEFAULT: Final = 0.002
+"""For how long a poller finds nothing to do before it sleeps, in seconds."""
+
+_VARIABLE: Final = "NETLOOP_IO_CPUS"
+_LONGEST_IDLE: Final = 60.0
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """CPUs as a person writes them, and the kernel in its lists: "3", "2,3", "4-7".
+
+    Raises ValueError if that is no such list.
+    """
+    cpus: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            cpus += range(int(first), int(last if dash else first) + 1)
+            if not cpus or int(first) < 0:
+                raise ValueError
+    except ValueError:
+        raise ValueError(f"CPUs are given as in '3', '2,3' or '4-7', not as {text!r}") from None
+    return tuple(cpus)
+
+
+def asked_cpus(cpus: Iterable[int] | None) -> tuple[int, ...]:
+    """The CPUs asked for by the argument, or else by ``NETLOOP_IO_CPUS``; empty when neither asks.
+
+    Raises:
+        TypeError: it is no sequence of numbers.
+        ValueError: a number is negative or stands there twice, or the variable is no list of CPUs.
+    """
+    if cpus is None:
+        text = os.environ.get(_VARIABLE, "").strip()
+        try:
+            chosen = parse_cpus(text) if text else ()
+        except ValueError as error:
+            raise ValueError(f"{_VARIABLE}: {error}") from None
+    else:
+        if isinstance(cpus, str | bytes | int):
+            raise TypeError(f"io_cpus must be a sequence of numbers of CPUs, as [3], not {cpus!r}")
+        chosen = tuple(cpus)
+    for cpu in chosen:
+        if not isinstance(cpu, int) or isinstance(cpu, bool):
+            raise TypeError(f"io_cpus must hold numbers of CPUs, not {cpu!r}")
+        if cpu < 0:
+            raise ValueError(f"io_cpus must hold numbers of CPUs, which are not negative as {cpu} is")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"io_cpus must name each CPU once, not {list(chosen)}")
+    return chosen
+
+
+def idle_milliseconds(seconds: float) -> int:
+    """The idle time of a poller in the kernel's unit. Raises ValueError if it is out of range."""
+    if not 0 < seconds <= _LONGEST_IDLE:
+        raise ValueError(f"io_idle must be more than 0 and at most {_LONGEST_IDLE:g} seconds, not {seconds}")
+    return math.ceil(seconds * 1000)
+
+
+def explain_poller(errno: int, cpus: tuple[int, ...], *, surroundings: Surroundings | None = None) -> Unavailable:
+    """The exception that says why the kernel has refused a ring whose I/O it is to do on one of these CPUs.
+
+    Args:
+        errno: the (positive) error number.
+        cpus: the CPUs asked for.
+        surroundings: where the evidence is read; this machine's /proc and /sys unless given.
+    """
+    around = surroundings or Surroundings()
+    if errno == errnos.EINVAL:
+        for source, path, cause, remedy in (
+            ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
+            ("in the cpuset", _cpuset(around), "the control group's cpuset does not let this process use CPU {}",
+             ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)"),
+        ):
+            listed = around.read(path)
+            allowed = set(parse_cpus(listed)) if listed else None
+            refused = [cpu for cpu in cpus if allowed is not None and cpu not in allowed]
+            if refused:
+                return Unavailable(
+                    errno,
+                    "io_cpus: " + cause.format(" or ".join(map(str, refused))),
+                    f"name CPUs among {listed}{remedy}",
+                    (f"{source} are the CPUs {listed} ({path})",),
+                )
+    if errno in (errnos.EPERM, errnos.EACCES) and _rings_are_allowed():
+        return Unavailable(
+            errno,
+            "io_cpus: a security module lets this process have rings, but no thread of the kernel's that submits for "
+            "them (SELinux calls that permission io_uring sqpoll)",
+            "allow it, for which the audit log shows the denial, or do without io_cpus",
+            ("a ring without such a thread can be made",),
+        )
+    return explain(errno, surroundings=surroundings)
+
+
+def _cpuset(around: Surroundings) -> str:
+    """The file that lists the CPUs of this process's control group."""
+    for line in (around.read("/proc/self/cgroup") or "").splitlines():
+        if line.startswith("0::"):
+            return f"/sys/fs/cgroup{line[3:].rstrip('/')}/cpuset.cpus.effective"
+    return "/sys/fs/cgroup/cpuset/cpuset.cpus"
+
+
+def _rings_are_allowed() -> bool:
+    from netloop.core.ring import ask_kernel
+
+    try:
+        ask_kernel()
+    except OSError:
+        return False
+    return True
