@@ -90,18 +90,26 @@ int nl_polled_submit(struct nl_ring *ring)
     return error ? error : await_poller(ring);
 }
 
-/*
- * Have deferred work done: the poller does what there is after each batch of submissions, before it takes the next, so
- * when it has taken one more entry, the work is done that was there before. With it go the files of what has ended.
- */
-static int settle(struct nl_ring *ring)
+static void write_silent_nop(struct nl_ring *ring)
 {
-    int error = nl_polled_submit(ring);
-    if (error)
-        return error;
     struct io_uring_sqe *sqe = nl_ring_sqe(ring);
     nl_prep(sqe, IORING_OP_NOP, nl_descriptor(-1), NULL, 0, 0, NL_TOKEN_NONE);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/*
+ * Have deferred work done. The poller takes a batch of submissions and then does the work there is, over and over: so
+ * between two batches that were taken one after the other from now on, it has done what there is now. With that go the
+ * files of what has ended.
+ */
+static int settle(struct nl_ring *ring)
+{
+    if (!nl_ring_unsubmitted(ring))
+        write_silent_nop(ring);
+    int error = nl_polled_submit(ring);
+    if (error)
+        return error;
+    write_silent_nop(ring);
     return nl_polled_submit(ring);
 }
 

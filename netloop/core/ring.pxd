@@ -96,6 +96,8 @@ cdef class BufferGroup:
 
     cdef int open(self, Ring ring) except -1
     cdef int move(self, Ring ring, bytearray parked) except -1
+    cdef int shrink_while_filling(self, Ring ring) except -1
+    cdef bytearray find_parked(self, Ring ring)
     cdef int drop(self, unsigned flags) noexcept
     cdef int starve(self, Endpoint endpoint) except -1
     cdef int feed_starved(self) except -1
@@ -110,6 +112,8 @@ cdef class Ring:
     # Has it a poller: a thread of the kernel's, as described, that submits in the place of the loop's?
     cdef flag polled
     cdef nl_poller poller
+    # Is something written whose descriptor the program may close as soon as its code runs again? It is to be taken first.
+    cdef flag pressing
     # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
     cdef nl_pulse *pulse
     # Counts how long the turns are at work, if it is asked to; the ring's own, or NULL. Other threads ask for it.
@@ -207,7 +211,7 @@ cdef class Ring:
     cdef int set_aside(self) except -1
     cdef int replace(self) except -1
     cdef int park_one(self, io_uring_cqe *cqe) except -1
-    cdef int shrink_buffers(self) noexcept
+    cdef int shrink_buffers(self) except -1
     cdef int drop_stale(self, unsigned op, unsigned flags) except -1
     cdef int attach(self, Endpoint endpoint) except -1
     cdef int detach(self, Endpoint endpoint) except -1

@@ -264,6 +264,34 @@ cdef class BufferGroup:
             raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
         return 0
 
+    cdef int shrink_while_filling(self, Ring ring) except -1:
+        """Give memory back though a poller may be filling a buffer at this moment: the kernel has none meanwhile.
+
+        A receive that finds none for that reason is armed again.
+        """
+        cdef bytearray parked
+        if self.buffers.queue == NULL or self.buffers.taken:
+            return 0
+        c.nl_pool_unregister(&ring.ring, self.number)
+        while c.nl_ring_overflowed(&ring.ring):
+            ring.set_aside()
+            ring.enter(0, 0)
+        ring.set_aside()
+        parked = self.find_parked(ring)
+        c.nl_buffers_shrink(&self.buffers, 1 in parked)
+        return self.move(ring, parked)
+
+    cdef bytearray find_parked(self, Ring ring):
+        """For each buffer 1 if a completion has it that is set aside, else 0. No other may name one."""
+        cdef bytearray parked = bytearray(self.buffers.limit)
+        cdef c.io_uring_cqe *cqe
+        cdef size_t index
+        for index in range(ring.ring.aside_next, ring.ring.aside_end):
+            cqe = &ring.ring.aside[index]
+            if cqe.flags & c.IORING_CQE_F_BUFFER and ring.group_of(c.nl_token_op(cqe.user_data)) is self:
+                parked[cqe.flags >> c.IORING_CQE_BUFFER_SHIFT] = 1
+        return parked
+
     cdef int drop(self, unsigned flags) noexcept:
         """Give back, unread, the buffer that a completion with these flags may carry."""
         if flags & c.IORING_CQE_F_BUFFER:
@@ -600,6 +628,8 @@ cdef class Ring:
     cdef int enter(self, unsigned wait, int64_t timeout) except -1:
         """Submit and wait. Running out of time and being interrupted by a signal are no errors."""
         cdef int result
+        if wait and self.pressing and self.polled:
+            self.pass_on()
         with nogil:
             if wait and not self.closing:
                 # The rest ends before this thread asks for the interpreter lock, which may take long too.
@@ -617,8 +647,10 @@ cdef class Ring:
     cdef int pass_on(self) except -1:
         """Have what is written submitted, without waiting: entered, or left to the poller."""
         cdef int result
+        cdef bint pressing = self.pressing
+        self.pressing = False
         with nogil:
-            result = c.nl_ring_pass_on(&self.ring)
+            result = c.nl_ring_submit(&self.ring) if pressing and self.polled else c.nl_ring_pass_on(&self.ring)
         if self.silent:
             self.settle_silent()
         return self.judge(result)
@@ -769,6 +801,8 @@ cdef class Ring:
         """
         cdef unsigned index = 0
         cdef int rounds = self.endings // ENDINGS_AT_ONCE
+        if self.polled:
+            self.enter(0, 0)  # what was cancelled is cancelled by now
         while True:
             index = self.dispatch_ending_from(index)
             if rounds <= 0 or not c.nl_ring_needs_enter(&self.ring):
@@ -855,11 +889,14 @@ cdef class Ring:
 
     # Buffers and files ------------------------------------------------------------------------------------------
 
-    cdef int shrink_buffers(self) noexcept:
+    cdef int shrink_buffers(self) except -1:
         """A burst is over: give the memory of its receives back. Nothing may wait to be dispatched."""
         self.burst_over = 0
-        c.nl_buffers_shrink(&self.streams.buffers, self.polled)
-        c.nl_buffers_shrink(&self.datagrams.buffers, self.polled)
+        for group in (self.streams, self.datagrams):
+            if self.polled:
+                (<BufferGroup>group).shrink_while_filling(self)
+            else:
+                c.nl_buffers_shrink(&(<BufferGroup>group).buffers, False)
         return 0
 
     cdef BufferGroup group_of(self, unsigned op):

@@ -130,13 +130,4 @@ cdef int change_thread(Ring ring, Endpoint wake) except -1:
 
 cdef int move_buffers(Ring ring, BufferGroup group) except -1:
     """Register a group's memory with the new ring; buffers whose data is parked stay the application's."""
-    cdef bytearray parked
-    cdef size_t index
-    if group.buffers.queue == NULL:
-        return 0
-    parked = bytearray(group.buffers.limit)
-    for index in range(ring.ring.aside_next, ring.ring.aside_end):
-        if ring.ring.aside[index].flags & c.IORING_CQE_F_BUFFER and group is ring.group_of(
-                c.nl_token_op(ring.ring.aside[index].user_data)):
-            parked[ring.ring.aside[index].flags >> c.IORING_CQE_BUFFER_SHIFT] = 1
-    return group.move(ring, parked)
+    return 0 if group.buffers.queue == NULL else group.move(ring, group.find_parked(ring))

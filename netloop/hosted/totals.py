@@ -37,8 +37,8 @@ HISTOGRAMS: Final = {"lag": _BOUNDS, "turn": _BOUNDS, "stall": Statistics.stall_
 """What is counted by how long it took, with the bounds of the buckets."""
 POOLS: Final = {"pool_buffers": "buffers", "pool_buffers_leased": "leased", "pool_receives_waiting": "waiting_receives"}
 """The figures that are summed up of a loop's pools, and what each is called there."""
-# What the statistics tell in more than one number: of pools, and of stalls, which are the last of these histograms.
-_COMPOUND: Final = frozenset({"pools", "stall_seconds", "stall_histogram"})
+# What the statistics tell in more than one number: of pools, of rings, and of stalls, the last of these histograms.
+_COMPOUND: Final = frozenset({"pools", "rings", "stall_seconds", "stall_histogram"})
 _SINGLE: Final = tuple(each.name for each in fields(Statistics) if each.name not in _COMPOUND)
 _FIGURES: Final = (*_SINGLE, *POOLS)
 

@@ -95,7 +95,11 @@ cdef class Operation(Endpoint):
 
     cdef int on_flush(self) except -1:
         if self.state == WAITING:
-            return 0 if self.in_flight else self.prepare()
+            if self.in_flight:
+                return 0
+            # The descriptor is the program's, and its number may be another file's when this is submitted.
+            self.ring.pressing = True
+            return self.prepare()
         if self.in_flight:
             return self.cancel_once()
         self.retire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 
@@ -58,4 +59,5 @@ def fail_each(kind, failing):
 @pytest.mark.parametrize("failing", [errno.EINTR, errno.EBUSY, errno.EAGAIN], ids=errno.errorcode.get)
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost(kind, failing):
-    assert run_child(fail_each, kind, failing, seconds=90) > 20
+    # With a poller most turns enter the kernel to wait only.
+    assert run_child(fail_each, kind, failing, seconds=90) > (10 if os.environ.get("NETLOOP_IO_CPUS") else 20)

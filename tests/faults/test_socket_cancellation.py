@@ -10,7 +10,7 @@ import socket
 import struct
 
 import pytest
-from loop.helpers import HOST, Recorder, eventually, listener, reset, serving, socket_pair, turns
+from loop.helpers import HOST, Recorder, eventually, listener, reset, serving, socket_pair, turns, until_fetched
 
 import netloop
 
@@ -170,7 +170,7 @@ async def test_data_kept_for_a_smaller_receive(loop, sockets):
     task = loop.create_task(loop.sock_recv(near, 10))
     await turns()
     far.send(b"0123456789")
-    await asyncio.sleep(0)
+    await until_fetched()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -9,7 +9,7 @@ import random
 import socket
 
 import pytest
-from loop.helpers import HOST, socket_pair, turns
+from loop.helpers import HOST, socket_pair, turns, until_fetched
 
 from .test_socket_cancellation import attempt, receive_from, receive_into
 
@@ -108,7 +108,7 @@ async def test_a_buffer_used_again_after_cancelling_a_receive_that_was_done(loop
         task = loop.create_task(call)
         await turns()
         far.send(b"0123456789")
-        await asyncio.sleep(0)  # the data is there, and the task has not run
+        await until_fetched()  # the data is there, and the task has not run
         assert buffer == b"0123456789"
         task.cancel()
         buffer[:] = b"other"

@@ -6,10 +6,13 @@ import array
 import asyncio
 import contextlib
 import functools
+import os
+import select
 import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -231,9 +234,25 @@ async def eventually(condition: Callable[[], Any]) -> None:
 
 
 async def turns(count: int = 3) -> None:
-    """Let the loop go round a few times."""
+    """Let the loop go round a few times.
+
+    With a poller the kernel does meanwhile, on another CPU, what it otherwise does as each turn begins: it is given the
+    time.
+    """
     for _ in range(count):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001 if os.environ.get("NETLOOP_IO_CPUS") else 0)
+
+
+async def until_fetched() -> None:
+    """Go on when the ring has brought what a peer has just sent, and nobody has been told of it."""
+    if os.environ.get("NETLOOP_IO_CPUS"):
+        time.sleep(0.01)
+    await asyncio.sleep(0)
+
+
+async def until_readable(sock: socket.socket) -> None:
+    """Let the loop run until a socket that it does not know can be read without blocking it."""
+    await eventually(lambda: bool(select.select([sock], [], [], 0)[0]))
 
 
 @contextlib.contextmanager

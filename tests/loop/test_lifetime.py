@@ -14,7 +14,7 @@ import weakref
 
 import pytest
 
-from .helpers import HOST, Echo, address_of, connected, eventually, serving, turns
+from .helpers import HOST, Echo, address_of, connected, eventually, serving, turns, until_readable
 
 
 def status(name: str) -> int:
@@ -173,7 +173,7 @@ async def memory_of_connections(count: int, message: bytes) -> float:
         await eventually(lambda: len(made) == count)
         for peer in peers if message else []:
             peer.send(message)
-            await turns(2)
+            await until_readable(peer)
             assert peer.recv(len(message)) == message
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0] - before
