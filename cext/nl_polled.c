@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "nl_prep.h"
-#include "nl_token.h"
 
 /*
  * How often to look whether the poller is done before giving the CPU away: some tens of microseconds, in which it carries
@@ -75,10 +74,12 @@ static int await_poller(struct nl_ring *ring)
             relax();
             continue;
         }
-        /* An error if there is no poller any more. */
-        int result = call(ring, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
-        if (result < 0 && result != -EINTR)
-            return result;
+        /* The first time, and seldom after that: it may be asleep after all, and an error says that it is no more. */
+        if (looks % LOOKS == 0) {
+            int result = call(ring, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
+            if (result < 0 && result != -EINTR)
+                return result;
+        }
         nanosleep(&pause, NULL);
     }
     return 0;

@@ -8,7 +8,7 @@
 #ifndef NL_POLLED_H
 #define NL_POLLED_H
 
-#include "nl_ring.h"
+#include "nl_queues.h"
 
 /* Publish what is written, and wake the poller if it sleeps. */
 int nl_polled_pass_on(struct nl_ring *ring);

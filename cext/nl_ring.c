@@ -20,8 +20,12 @@
     (BASE_FLAGS | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |                  \
      IORING_SETUP_TASKRUN_FLAG | NL_SETUP_NO_SQARRAY)
 
-/* What has the loop's own thread run deferred work, which is the poller's where there is one; the kernel refuses both. */
-#define OWN_THREADS (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN)
+/*
+ * With a poller, which runs the deferred work. It is no single-issuer ring, although only the poller issues, because any
+ * thread may then wait for it and register with it.
+ */
+#define POLLED_FLAGS                                                                                                  \
+    (BASE_FLAGS | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF | NL_SETUP_NO_SQARRAY)
 
 static int try_flags(struct nl_sys *sys, unsigned flags)
 {
@@ -134,22 +138,23 @@ int nl_ring_setup(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries,
 }
 
 int nl_ring_setup_polled(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_entries, unsigned cq_entries,
-                         unsigned flags, const struct nl_poller *poller)
+                         const struct nl_poller *poller)
 {
     begin(ring, sys);
-    int error = flags ? 0 : nl_ring_probe_flags(sys, &flags);
-    if (error)
-        return error;
-    /* Not a single-issuer ring either: it is the poller that issues, and any thread may wait. */
-    flags &= ~(OWN_THREADS | IORING_SETUP_SINGLE_ISSUER);
-    flags |= IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF;
-    struct io_uring_params params = {
-        .flags = flags, .cq_entries = cq_entries, .sq_thread_cpu = poller->cpu, .sq_thread_idle = poller->idle};
-    if (poller->shared >= 0) {
-        params.flags |= IORING_SETUP_ATTACH_WQ;
-        params.wq_fd = (unsigned)poller->shared;
-    }
+    const struct io_uring_params wanted = {
+        .flags = POLLED_FLAGS | (poller->shared >= 0 ? IORING_SETUP_ATTACH_WQ : 0),
+        .cq_entries = cq_entries,
+        .sq_thread_cpu = poller->cpu,
+        .sq_thread_idle = poller->idle,
+        .wq_fd = poller->shared >= 0 ? (unsigned)poller->shared : 0,
+    };
+    struct io_uring_params params = wanted;
     int fd = sys->setup(sys, sq_entries, &params);
+    if (fd == -EINVAL) {
+        params = wanted;
+        params.flags &= ~NL_SETUP_NO_SQARRAY;
+        fd = sys->setup(sys, sq_entries, &params);
+    }
     return fd < 0 ? fd : take_over(ring, fd, &params);
 }
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVarTuple
 
 from netloop.core.pool import BufferPool
-from netloop.core.ring import FaultPlan
+from netloop.core.ring import FaultPlan, ask_kernel
 from netloop.core.turn import LoopCore
 from netloop.core.wake import hears_signals
 from netloop.hosted.executor import DefaultExecutor
@@ -34,7 +34,7 @@ from netloop.hosted.unix import UnixSockets
 from netloop.hosted.watchers import Watchers
 from netloop.operations.socket_calls import SocketCalls
 from netloop.setup.io_cpus import IDLE_DEFAULT, asked_cpus, explain_poller, idle_milliseconds
-from netloop.setup.unavailable import explain
+from netloop.setup.unavailable import Unavailable, explain
 from netloop.statistics import PoolStatistics, RingStatistics, Statistics
 from netloop.transports.datagram import make_datagram
 from netloop.transports.listener import Listener
@@ -115,10 +115,11 @@ class EventLoop(
 
     Raises:
         TypeError: ``stall_threshold`` is no number, or ``io_cpus`` no sequence of numbers.
-        ValueError: a size, ``spin``, ``busy_poll``, ``io_cpus``, ``io_idle`` or ``stall_threshold`` is out of range; or one of
-            ``NETLOOP_EAGER_WRITES`` and ``NETLOOP_INSPECT`` is neither 0 nor 1, or ``NETLOOP_STALL_THRESHOLD`` no
-            number.
-        Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), with cause and remedy.
+        ValueError: a size, ``spin``, ``busy_poll``, ``io_cpus``, ``io_idle`` or ``stall_threshold`` is out of range; or
+            ``NETLOOP_IO_CPUS`` is no list of CPUs, one of ``NETLOOP_EAGER_WRITES`` and ``NETLOOP_INSPECT`` is neither 0
+            nor 1, or ``NETLOOP_STALL_THRESHOLD`` no number.
+        Unavailable: the kernel refuses io_uring (ENOSYS, EPERM, ENOMEM, EMFILE ...), or to do I/O on one of the
+            ``io_cpus`` (EINVAL: it is not there, or not this process's), with cause and remedy.
     """
 
     _tally: Tally | None = None
@@ -169,11 +170,9 @@ class EventLoop(
         if inspect is None:
             inspect = _switch("NETLOOP_INSPECT")
         try:
-            self._set_up(
-                {**sizes, "faults": _faults, "poller": (cpus[0], idle) if cpus else None}, spin, eager_writes
-            )
+            self._set_up({**sizes, "faults": _faults, "poller": (cpus[0], idle) if cpus else None}, spin, eager_writes)
         except OSError as error:
-            raise (explain_poller(error.errno or 0, cpus) if cpus else explain(error.errno or 0)) from error
+            raise _explain(error.errno or 0, cpus) from error
         if busy_poll:
             self._begin_busy_polling(busy_poll)
         super().__init__()
@@ -375,6 +374,17 @@ def _check_sizes(sizes: dict[str, int]) -> None:
     for name, (least, most) in _SIZES.items():
         if not least <= sizes[name] <= most:
             raise ValueError(f"{name} must be from {least} to {most}, not {sizes[name]}")
+
+
+def _explain(errno: int, cpus: tuple[int, ...]) -> Unavailable:
+    """Why the kernel has refused the ring."""
+    if not cpus:
+        return explain(errno)
+    try:
+        ask_kernel()
+    except OSError:
+        return explain_poller(errno, cpus, False)
+    return explain_poller(errno, cpus, True)
 
 
 def _switch(variable: str) -> bool:

@@ -248,9 +248,8 @@ cdef extern from "nl_ring.h" nogil:
         nl_counters counters
 
     int nl_ring_setup(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags)
-    int nl_ring_setup_polled(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries, unsigned flags,
+    int nl_ring_setup_polled(nl_ring *ring, nl_sys *sys, unsigned sq_entries, unsigned cq_entries,
                              const nl_poller *poller)
-    int nl_ring_probe_flags(nl_sys *sys, unsigned *flags)
     int nl_ring_enable(nl_ring *ring)
     void nl_ring_register_fd(nl_ring *ring)
     void nl_ring_unregister_fd(nl_ring *ring)

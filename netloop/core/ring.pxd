@@ -112,7 +112,7 @@ cdef class Ring:
     # Has it a poller: a thread of the kernel's, as described, that submits in the place of the loop's?
     cdef flag polled
     cdef nl_poller poller
-    # Is something written whose descriptor the program may close as soon as its code runs again? It is to be taken first.
+    # Is something written whose descriptor the program may close as soon as its code runs again? That is taken first.
     cdef flag pressing
     # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
     cdef nl_pulse *pulse
@@ -205,7 +205,7 @@ cdef class Ring:
     cdef int measure(self) except -1
     cdef nl_sys *system(self) noexcept
     cdef int set_up(self, nl_ring *ring, unsigned flags) except? -1
-    cdef int set_up_polled(self, nl_ring *ring, unsigned flags) except? -1
+    cdef int set_up_polled(self, nl_ring *ring) except? -1
     cdef int enable(self) except -1
     cdef int register_descriptor(self, bint wanted) except -1
     cdef int set_aside(self) except -1

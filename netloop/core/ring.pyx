@@ -352,14 +352,11 @@ cdef class Ring:
             self.poller.cpu, self.poller.idle = poller
         c.nl_sys_real(&self.sys)
         cdef bint older = isinstance(faults, OlderKernel)
-        cdef unsigned flags = 0 if older else nl_load_unsigned(&accepted_flags)
-        cdef int error = c.nl_ring_probe_flags(self.system(), &flags) if self.polled and not flags else 0
-        if not error:
-            error = self.set_up(&self.ring, flags)
+        cdef int error = self.set_up(&self.ring, 0 if older else nl_load_unsigned(&accepted_flags))
         if error:
             raise OSError(-error, os.strerror(-error))
-        if not older:
-            nl_store_unsigned(&accepted_flags, flags if self.polled else self.ring.setup_flags)
+        if not older and not self.polled:
+            nl_store_unsigned(&accepted_flags, self.ring.setup_flags)
 
     def __dealloc__(self):
         c.nl_ring_close(&self.ring)
@@ -389,7 +386,7 @@ cdef class Ring:
         """
         cdef int error
         if self.polled:
-            error = self.set_up_polled(ring, flags)
+            error = self.set_up_polled(ring)
         else:
             error = c.nl_ring_setup(ring, self.system(), self.submission_entries, self.completion_entries, flags)
         if not error and c.nl_ring_restrict(ring) == -ENOMEM:
@@ -398,7 +395,7 @@ cdef class Ring:
             error = -ENOMEM
         return error
 
-    cdef int set_up_polled(self, c.nl_ring *ring, unsigned flags) except? -1:
+    cdef int set_up_polled(self, c.nl_ring *ring) except? -1:
         """The same with a poller: that of another ring on this CPU, or else one of its own."""
         cdef Ring other
         cdef int error
@@ -408,13 +405,13 @@ cdef class Ring:
                 if other.poller.cpu == self.poller.cpu and <int>nl_glance(&other.ring.fd) >= 0:
                     self.poller.shared = <int>nl_glance(&other.ring.fd)
                     if not c.nl_ring_setup_polled(ring, self.system(), self.submission_entries,
-                                                  self.completion_entries, flags, &self.poller):
+                                                  self.completion_entries, &self.poller):
                         polled_rings.add(self)
                         return 0
             # A ring that another thread closes at this moment shares its poller with nobody.
             self.poller.shared = -1
             error = c.nl_ring_setup_polled(ring, self.system(), self.submission_entries, self.completion_entries,
-                                           flags, &self.poller)
+                                           &self.poller)
             if not error:
                 polled_rings.add(self)
             return error

@@ -57,7 +57,8 @@ cdef int leave_thread(Ring ring, Endpoint wake) except -1:
         return 0
     try:
         ring.stops += 1
-        if not ring.polled and ring.stops <= PARKED_STOPS and (ring.in_flight > wake.in_flight or c.nl_files_used(&ring.files)):
+        if not ring.polled and ring.stops <= PARKED_STOPS and (
+                ring.in_flight > wake.in_flight or c.nl_files_used(&ring.files)):
             park(ring)
     except OSError:
         pass  # the next turn's enter meets the error again

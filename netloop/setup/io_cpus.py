@@ -71,20 +71,27 @@ def idle_milliseconds(seconds: float) -> int:
     return math.ceil(seconds * 1000)
 
 
-def explain_poller(errno: int, cpus: tuple[int, ...], *, surroundings: Surroundings | None = None) -> Unavailable:
+def explain_poller(
+    errno: int, cpus: tuple[int, ...], rings_are_allowed: bool, *, surroundings: Surroundings | None = None
+) -> Unavailable:
     """The exception that says why the kernel has refused a ring whose I/O it is to do on one of these CPUs.
 
     Args:
         errno: the (positive) error number.
         cpus: the CPUs asked for.
+        rings_are_allowed: whether the kernel lets this process have rings of the usual kind.
         surroundings: where the evidence is read; this machine's /proc and /sys unless given.
     """
     around = surroundings or Surroundings()
     if errno == errnos.EINVAL:
         for source, path, cause, remedy in (
             ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
-            ("in the cpuset", _cpuset(around), "the control group's cpuset does not let this process use CPU {}",
-             ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)"),
+            (
+                "in the cpuset",
+                _cpuset(around),
+                "the control group's cpuset does not let this process use CPU {}",
+                ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)",
+            ),
         ):
             listed = around.read(path)
             allowed = set(parse_cpus(listed)) if listed else None
@@ -96,7 +103,7 @@ def explain_poller(errno: int, cpus: tuple[int, ...], *, surroundings: Surroundi
                     f"name CPUs among {listed}{remedy}",
                     (f"{source} are the CPUs {listed} ({path})",),
                 )
-    if errno in (errnos.EPERM, errnos.EACCES) and _rings_are_allowed():
+    if errno in (errnos.EPERM, errnos.EACCES) and rings_are_allowed:
         return Unavailable(
             errno,
             "io_cpus: a security module lets this process have rings, but no thread of the kernel's that submits for "
@@ -113,13 +120,3 @@ def _cpuset(around: Surroundings) -> str:
         if line.startswith("0::"):
             return f"/sys/fs/cgroup{line[3:].rstrip('/')}/cpuset.cpus.effective"
     return "/sys/fs/cgroup/cpuset/cpuset.cpus"
-
-
-def _rings_are_allowed() -> bool:
-    from netloop.core.ring import ask_kernel
-
-    try:
-        ask_kernel()
-    except OSError:
-        return False
-    return True

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 
 import pytest
-from loop.helpers import HOST, BufferedRecorder, Recorder, address_of, finish, pattern
+from loop.helpers import HOST, POLLED, BufferedRecorder, Recorder, address_of, finish, pattern
 
 from .child import run_child
 
@@ -60,4 +59,4 @@ def fail_each(kind, failing):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost(kind, failing):
     # With a poller most turns enter the kernel to wait only.
-    assert run_child(fail_each, kind, failing, seconds=90) > (10 if os.environ.get("NETLOOP_IO_CPUS") else 20)
+    assert run_child(fail_each, kind, failing, seconds=90) > (10 if POLLED else 20)

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from loop.helpers import POLLED
 
 import netloop
 
@@ -305,7 +306,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def go_round(self, turns: int) -> None:
         for _ in range(turns):
-            self.run(asyncio.sleep(0))
+            self.run(asyncio.sleep(0.002 if POLLED else 0))
 
     # What must hold -----------------------------------------------------------------------------------------------
 

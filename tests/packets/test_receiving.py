@@ -9,7 +9,7 @@ import signal
 import socket
 
 import pytest
-from loop.helpers import HOST, eventually, name_of, turns
+from loop.helpers import HOST, POLLED, eventually, name_of, turns
 
 import netloop
 
@@ -29,7 +29,7 @@ async def test_all_datagrams_of_a_turn_come_at_once_and_in_order(loop, family, h
             for number, payload in enumerate(data):
                 (first if number % 3 else second).sendto(payload, name_of(protocol))
             assert await protocol.until_packets(12) == data
-            assert len(protocol.batches) == 1
+            assert POLLED or len(protocol.batches) == 1  # a poller brings each as it comes
             sources = [packet.source for packet in protocol.packets]
             assert sources == [(first if number % 3 else second).getsockname() for number in range(12)]
 
