@@ -41,6 +41,7 @@ const struct nl_allowed nl_allowed_flags[] = {
  */
 const struct nl_allowed nl_allowed_registrations[] = {
     REGISTRATION(REGISTER_FILES2),
+    REGISTRATION(REGISTER_FILES_UPDATE),
     REGISTRATION(REGISTER_BUFFERS2),
     REGISTRATION(REGISTER_BUFFERS_UPDATE),
     REGISTRATION(REGISTER_RING_FDS),

@@ -35,3 +35,10 @@ void nl_files_close(struct nl_files *files)
     free(files->free);
     memset(files, 0, sizeof(*files));
 }
+
+int nl_files_put(struct nl_ring *ring, int slot, int descriptor)
+{
+    struct io_uring_rsrc_update update = {.offset = (unsigned)slot, .data = (uintptr_t)&descriptor};
+    int done = nl_ring_control(ring, IORING_REGISTER_FILES_UPDATE, &update, 1);
+    return done < 0 ? done : done == 1 ? 0 : -EBADF;
+}

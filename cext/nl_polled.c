@@ -1,6 +1,7 @@
 #include "nl_polled.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <time.h>
 
 #include "nl_prep.h"
@@ -126,4 +127,23 @@ int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_g
         return 0;
     int result = call(ring, wait, flags | wakeup, arg, sizeof(*arg));
     return result == -ETIME ? 0 : result;
+}
+
+int nl_polled_wait_any(struct nl_ring *const *rings, unsigned count, int64_t timeout)
+{
+    struct timespec limit = {.tv_sec = timeout / 1000000000, .tv_nsec = timeout % 1000000000};
+    struct pollfd files[NL_POLLED_MOST];
+    bool ready = false;
+    for (unsigned i = 0; i < count; i++) {
+        int error = nl_polled_pass_on(rings[i]);
+        if (error && error != -EINTR)
+            return error;
+        files[i] = (struct pollfd){.fd = rings[i]->fd, .events = POLLIN};
+        ready = ready || nl_ring_ready(rings[i]);
+    }
+    if (ready)
+        return 0;
+    /* A ring that another one polled would take submissions for it, and completions of completions. */
+    rings[0]->counters.enters++;
+    return ppoll(files, count, timeout < 0 ? NULL : &limit, NULL) < 0 ? -errno : 0;
 }

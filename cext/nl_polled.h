@@ -22,4 +22,12 @@ int nl_polled_submit(struct nl_ring *ring);
  */
 int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_getevents_arg *arg);
 
+#define NL_POLLED_MOST 64
+
+/*
+ * Publish what is written to several rings and wait until one of them has a completion, or `timeout` nanoseconds have
+ * passed (negative: no limit). At most NL_POLLED_MOST rings.
+ */
+int nl_polled_wait_any(struct nl_ring *const *rings, unsigned count, int64_t timeout);
+
 #endif

@@ -170,7 +170,7 @@ class EventLoop(
         if inspect is None:
             inspect = _switch("NETLOOP_INSPECT")
         try:
-            self._set_up({**sizes, "faults": _faults, "poller": (cpus[0], idle) if cpus else None}, spin, eager_writes)
+            self._set_up({**sizes, "faults": _faults, "pollers": [(cpu, idle) for cpu in cpus]}, spin, eager_writes)
         except OSError as error:
             raise _explain(error.errno or 0, cpus) from error
         if busy_poll:

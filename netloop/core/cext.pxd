@@ -220,6 +220,12 @@ cdef extern from "nl_lifecycle.h" nogil:
     unsigned char nl_next_state(unsigned char state, nl_event event)
 
 
+cdef extern from "nl_polled.h" nogil:
+    enum:
+        NL_POLLED_MOST
+
+    int nl_polled_wait_any(nl_ring **rings, unsigned count, int64_t timeout)
+
 cdef extern from "nl_ring.h" nogil:
     const int64_t NL_WAIT_FOREVER
 
@@ -462,6 +468,7 @@ cdef extern from "nl_files.h" nogil:
         unsigned total
         unsigned unused
 
+    int nl_files_put(nl_ring *ring, int slot, int descriptor)
     int nl_files_open(nl_files *files, nl_ring *ring, unsigned total, unsigned margin)
     void nl_files_close(nl_files *files)
     unsigned nl_files_used(const nl_files *files)

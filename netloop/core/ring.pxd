@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from netloop.core.cext cimport (
     NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter,
     nl_meter_go_on, nl_meter_rest, nl_older, nl_poller, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on,
-    nl_pulse_rest, nl_registered, nl_ring, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
+    nl_pulse_rest, nl_registered, nl_ring, nl_ring_ready, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 from netloop.core.free_threading cimport (
@@ -114,6 +114,9 @@ cdef class Ring:
     cdef nl_poller poller
     # Is something written whose descriptor the program may close as soon as its code runs again? That is taken first.
     cdef flag pressing
+    # Where the loop counts the completions that it has taken up, of all its rings: in its first.
+    cdef uint64_t taken_up
+    cdef uint64_t *taken_up_by_all
     # Where to write since when the loop's thread has been at work, if there is a stall detector; the loop's, or NULL.
     cdef nl_pulse *pulse
     # Counts how long the turns are at work, if it is asked to; the ring's own, or NULL. Other threads ask for it.
@@ -163,6 +166,13 @@ cdef class Ring:
     cdef uint64_t calls
     cdef dict late_calls
     cdef unsigned most_completions
+
+    cdef inline bint has_work(self):
+        """Is there something to flush or to dispatch, so that the loop must not sleep?"""
+        if self.dirty or nl_ring_ready(&self.ring):
+            return True
+        # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
+        return self.streams.can_feed() or self.datagrams.can_feed()
 
     cdef inline bint runs_elsewhere(self) noexcept:
         """Does the loop run, and in another thread than the calling one?"""
@@ -236,6 +246,8 @@ cdef class Ring:
     cdef int note_failures(self) except -1
     cdef int note_failure(self, uint64_t token) except -1
     cdef bint open_files(self) except -1
+    cdef int adopt(self, int descriptor) except -2
+    cdef int wait_any(self, list others, int64_t timeout) except -1
     cdef bint can_install(self) except -1
     cdef bint can_release(self) noexcept
     cdef bint can_accept_now(self) except -1

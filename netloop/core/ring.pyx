@@ -343,6 +343,7 @@ cdef class Ring:
         self.streams = BufferGroup(0, buffer_size, buffer_count, buffer_count_max)
         self.datagrams = BufferGroup(1, c.NL_DATAGRAM_HEAD + c.NL_DATAGRAM_CONTROL_ROOM + c.NL_DATAGRAM_LIMIT,
                                      DATAGRAM_BUFFERS, DATAGRAM_BUFFERS_MAX)
+        self.taken_up_by_all = &self.taken_up
         self.faults = faults
         self.submission_entries = max(submission_entries, <unsigned>FLUSH_RESERVE)
         self.completion_entries = max(completion_entries, self.submission_entries)
@@ -641,6 +642,28 @@ cdef class Ring:
             self.settle_silent()
         return self.judge(result)
 
+    cdef int wait_any(self, list others, int64_t timeout) except -1:
+        """Submit on this ring and the others, all of which have pollers, and wait until one of them has something."""
+        cdef nl_ring *rings[c.NL_POLLED_MOST]
+        cdef unsigned count = 1
+        cdef int result
+        cdef Ring each
+        rings[0] = &self.ring
+        if self.pressing:
+            self.pass_on()
+        for each in others:
+            if each.pressing:
+                each.pass_on()
+            rings[count] = &each.ring
+            count += 1
+        with nogil:
+            self.end_work()
+            result = c.nl_polled_wait_any(rings, count, timeout)
+            self.begin_work(False)
+        if self.pulse != NULL:
+            c.nl_pulse_got_lock(self.pulse)
+        return self.judge(result)
+
     cdef int pass_on(self) except -1:
         """Have what is written submitted, without waiting: entered, or left to the poller."""
         cdef int result
@@ -755,6 +778,7 @@ cdef class Ring:
         try:
             while remaining and c.nl_ring_next(&self.ring, &cqe):
                 remaining -= 1
+                self.taken_up_by_all[0] += 1
                 self.dispatch_one(&cqe)
             while self.gathered:
                 (<Endpoint>self.gathered.pop(0)).on_gathered()
@@ -927,6 +951,21 @@ cdef class Ring:
                 self.files_refused = True
                 c.nl_files_close(&self.files)
         return not self.files_refused
+
+    cdef int adopt(self, int descriptor) except -2:
+        """Move the file of a descriptor into the table, and close the descriptor; the slot, or -1 if that cannot be."""
+        cdef int slot
+        if not self.open_files():
+            return -1
+        # The slot may be one that is still to be closed.
+        self.submit()
+        slot = c.nl_files_take(&self.files)
+        if slot >= 0 and c.nl_files_put(&self.ring, slot, descriptor):
+            c.nl_files_give(&self.files, slot)
+            return -1
+        if slot >= 0:
+            close_descriptor(descriptor)
+        return slot
 
     cdef bint can_install(self) except -1:
         """Can a fixed file be given a descriptor (Linux 6.8)? Without that, transports could not offer their socket.

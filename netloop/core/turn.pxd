@@ -8,7 +8,10 @@ from netloop.core.wake cimport Wake
 
 
 cdef class LoopCore:
+    # The first ring; and the others, of a loop whose I/O is done on several CPUs.
     cdef Ring ring
+    cdef list others
+    cdef size_t next_ring
     cdef ReadyQueue ready
     cdef Timers timers
     cdef Inbox inbox
@@ -44,10 +47,15 @@ cdef class LoopCore:
     cdef int turn(self) except -1
     cdef int settle(self) except -1
     cdef int wait(self) except -1
+    cdef int pass_on(self, Ring ring) except -1
+    cdef int dispatch_ending(self) except -1
+    cdef bint has_completions(self) noexcept
+    cdef Ring choose_ring(self)
     cdef bint spin_awhile(self, int64_t limit) except -1
     cdef int schedule_farewell(self, Endpoint endpoint) except -1
     cdef int64_t wait_limit(self) except? -2
-    cdef int64_t shrink_when_due(self, int64_t limit) except? -2
+    cdef int64_t shrink_when_due(self, Ring ring, int64_t limit) except? -2
+    cdef bint has_silent(self) noexcept
     cdef int run_ready(self, Py_ssize_t remaining) except -1
     cdef int run_handle(self, Handle handle) except -1
     cdef int run_timed(self, object handle) except -1

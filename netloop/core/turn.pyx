@@ -64,19 +64,36 @@ cdef class LoopCore:
         self.ready = ReadyQueue()
         self.inbox = Inbox(self.ready)
         self.timers = Timers()
+        self.others = []
         self._signal_handlers = {}  # signal number: its handle, which is run as often as the signal comes
 
     def _set_up(self, dict options, double spin, bint eager_writes):
-        """Make the ring, once, from the options of EventLoop. Raises OSError."""
+        """Make the rings, once, from the options of EventLoop: one, or one for each of the `pollers`. Raises OSError."""
+        cdef Ring each
         self.spin = spin
         self.eager_writes = eager_writes
-        self.ring = Ring(**options)
+        pollers = options.pop("pollers") or [None]
+        self.ring = Ring(**options, poller=pollers[0])
+        self.others = [Ring(**options, poller=poller) for poller in pollers[1:]]
+        for each in self.others:
+            each.taken_up_by_all = &self.ring.taken_up
         self.wake = Wake(self, self.ring, self.inbox, self.ready, self._signal_handlers)
         c.nl_heap_settle()
 
     def _poll_busily(self, unsigned microseconds):
         """Have waits poll the queues of network cards for so long before they sleep. Raises OSError."""
-        self.ring.poll_busily(microseconds)
+        for ring in self._rings():
+            ring.poll_busily(microseconds)
+
+    def _rings(self):
+        return [self.ring, *self.others]
+
+    cdef Ring choose_ring(self):
+        """The next connection's: each ring gets as many."""
+        if not self.others:
+            return self.ring
+        self.next_ring = (self.next_ring + 1) % (1 + <size_t>len(self.others))
+        return <Ring>self.others[self.next_ring - 1] if self.next_ring else self.ring
 
     # Scheduling -------------------------------------------------------------------------------------------------
 
@@ -153,9 +170,11 @@ cdef class LoopCore:
 
     cdef int settle(self) except -1:
         """Before the loop stops: hand over what was written in its last turn, whose ends nobody may come to fetch."""
-        if self.ring.dirty or c.nl_ring_unsubmitted(&self.ring.ring):
-            self.ring.flush()
-            self.ring.enter(0, 0)
+        cdef Ring each
+        for each in self._rings():
+            if each.dirty or c.nl_ring_unsubmitted(&each.ring):
+                each.flush()
+                each.enter(0, 0)
         return 0
 
     cdef int turn(self) except -1:
@@ -168,10 +187,13 @@ cdef class LoopCore:
         cdef int64_t limit
         cdef Py_ssize_t scheduled
         cdef Ring ring = self.ring
+        cdef Ring other
         self.turns += 1
         if ring.ring.fd < 0:
             ring.check_usable()  # a callback of the last turn has forked, and this is the child
         ring.flush()
+        for other in self.others:
+            other.flush()
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
         limit = self.wait_limit()
@@ -180,29 +202,48 @@ cdef class LoopCore:
                 self.wait()
         else:
             ring.go_on()
-            if c.nl_ring_has_news(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
-                ring.pass_on()
-            elif self.turns % YIELD_TURNS == 0:
-                # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
-                with nogil:
-                    pass
+            self.pass_on(ring)
+            for other in self.others:
+                self.pass_on(other)
         # With what another thread has scheduled during the wait.
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
         scheduled = self.ready.count
         PyErr_CheckSignals()
         if scheduled:
-            if ring.endings:
-                ring.dispatch_ending()
+            self.dispatch_ending()
             self.run_ready(scheduled)
         ring.dispatch()
+        for other in self.others:
+            other.dispatch()
         if self.timers.heap.count:
             self.fire_timers()
+        return 0
+
+    cdef int pass_on(self, Ring ring) except -1:
+        """Have what is written submitted, and what has completed brought in, without waiting."""
+        if c.nl_ring_has_news(&ring.ring) or c.nl_ring_needs_enter(&ring.ring):
+            ring.pass_on()
+        elif self.turns % YIELD_TURNS == 0:
+            # Callbacks that never let the loop wait would keep other threads out for 5 ms at a time.
+            with nogil:
+                pass
+        return 0
+
+    cdef int dispatch_ending(self) except -1:
+        """Have callbacks find gone what is about to go."""
+        cdef Ring other
+        if self.ring.endings:
+            self.ring.dispatch_ending()
+        for other in self.others:
+            if other.endings:
+                other.dispatch_ending()
         return 0
 
     cdef int wait(self) except -1:
         """Submit, and sleep until something has arrived or a timer is due."""
         cdef Ring ring = self.ring
+        cdef Ring other
         cdef int64_t limit
         cdef bint short = False
         try:
@@ -213,30 +254,36 @@ cdef class LoopCore:
             # It was asked before, but since then there was time to spin, and handlers of signals may have run.
             limit = self.wait_limit()
             if ring.burst_over and limit != 0:
-                limit = self.shrink_when_due(limit)
-            if ring.polled and ring.silent and (limit == c.NL_WAIT_FOREVER or limit > SETTLE_WAIT):
+                limit = self.shrink_when_due(ring, limit)
+            for other in self.others:
+                if other.burst_over and limit != 0:
+                    limit = self.shrink_when_due(other, limit)
+            if self.has_silent() and (limit == c.NL_WAIT_FOREVER or limit > SETTLE_WAIT):
                 limit = SETTLE_WAIT
             short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
             if not self.inbox.begin_wait():
                 limit = 0
-            if limit != 0:
+            if limit != 0 and self.others:
+                ring.wait_any(self.others, SHORT_WAIT if short else limit)
+            elif limit != 0:
                 ring.enter(1, SHORT_WAIT if short else limit)
             else:
-                ring.pass_on()
+                for other in self._rings():
+                    other.pass_on()
                 ring.begin_work(True)  # there was no rest that enter() would have ended
         finally:
             self.inbox.end_wait()
             if self.hears_signals:
-                self.wake.wakeup_fd.end_wait(short, not c.nl_ring_ready(&ring.ring) and not self.has_ready())
+                self.wake.wakeup_fd.end_wait(short, not self.has_completions() and not self.has_ready())
         return 0
 
-    cdef int64_t shrink_when_due(self, int64_t limit) except? -2:
+    cdef int64_t shrink_when_due(self, Ring ring, int64_t limit) except? -2:
         """After a burst: give its memory back if that is due, or wait no longer than until it is."""
-        cdef double left = self.ring.burst_over - monotonic()
+        cdef double left = ring.burst_over - monotonic()
         if left <= 0:
-            self.ring.shrink_buffers()
+            ring.shrink_buffers()
         elif limit == c.NL_WAIT_FOREVER or limit > left * 1e9:
             return <int64_t>(left * 1e9) + 1
         return limit
@@ -246,14 +293,38 @@ cdef class LoopCore:
         cdef double seconds = self.spin if limit == c.NL_WAIT_FOREVER else min(self.spin, limit * 1e-9)
         cdef double end = monotonic() + seconds
         cdef bint found = False
+        cdef Ring ring
         self.ring.end_work()
         while not found:
-            self.ring.pass_on()
-            found = c.nl_ring_ready(&self.ring.ring) or self.has_ready()
+            for ring in self._rings():
+                ring.pass_on()
+            found = self.has_completions() or self.has_ready()
             if not found and monotonic() >= end:
                 return False
         self.ring.begin_work(True)
         return True
+
+    cdef bint has_completions(self) noexcept:
+        """Does one of the rings have something to dispatch?"""
+        cdef Ring other
+        if c.nl_ring_ready(&self.ring.ring):
+            return True
+        for other in self.others:
+            if c.nl_ring_ready(&other.ring):
+                return True
+        return False
+
+    cdef bint has_silent(self) noexcept:
+        """With pollers: are there silent operations whose ends nobody has looked for?"""
+        cdef Ring other
+        if not self.ring.polled:
+            return False
+        if self.ring.silent:
+            return True
+        for other in self.others:
+            if other.silent:
+                return True
+        return False
 
     cdef bint has_ready(self) noexcept:
         """Has this thread or another one scheduled something?"""
@@ -281,7 +352,8 @@ cdef class LoopCore:
                 (<Endpoint>ending[said - 1]).on_farewell()
         finally:
             # Their files are closed now: the next callback may block, and their peers would not hear of the end.
-            self.ring.submit()
+            for ring in self._rings():
+                (<Ring>ring).submit()
             if said < len(ending):
                 # An exit from the loop: the others say it when the loop runs again.
                 self.ready.push(new_handle(self._say_farewells, (ending[said:],), self, None, False))
@@ -289,11 +361,12 @@ cdef class LoopCore:
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
-        if self.ready.count or self._stopping or self.ring.dirty or c.nl_ring_ready(&self.ring.ring):
+        cdef Ring other
+        if self.ready.count or self._stopping or self.ring.has_work():
             return 0
-        if self.ring.streams.can_feed() or self.ring.datagrams.can_feed():
-            # Receives wait for a buffer, and there are some: those offered one last did not want it any more.
-            return 0
+        for other in self.others:
+            if other.has_work():
+                return 0
         if not self.timers.heap.count:
             return c.NL_WAIT_FOREVER
         seconds = self.timers.first() - monotonic()
@@ -366,7 +439,7 @@ cdef class LoopCore:
     def _new_stall_detector(self, double threshold):
         """Make the loop's stall detector, for another thread to ask."""
         self.stalls = StallDetector(self)
-        self.stalls.begin(&self.ready.head, &self.ring.ring.counters.completions, threshold)
+        self.stalls.begin(&self.ready.head, &self.ring.taken_up, threshold)
         self.ring.pulse = &self.stalls.stall.pulse
         return self.stalls
 
@@ -396,15 +469,16 @@ cdef class LoopCore:
         """The handle that is being run, or None, and how many callbacks and events wait; see StallDetector.take_down().
         """
         cdef Py_ssize_t waiting = self.ready.count
-        if self.ring.ring.fd >= 0:
-            waiting += <Py_ssize_t>c.nl_ring_ready(&self.ring.ring)
+        for ring in self._rings():
+            if (<Ring>ring).ring.fd >= 0:
+                waiting += <Py_ssize_t>c.nl_ring_ready(&(<Ring>ring).ring)
         if self.ready.running == NULL:
             return None, waiting
         return <object>self.ready.running, waiting
 
     def _endpoints(self):
         """Who owns operations or could: transports, listeners, operations under way."""
-        return self.ring.all_endpoints()
+        return [each for ring in self._rings() for each in (<Ring>ring).all_endpoints()]
 
     # Threads, signals, the end ----------------------------------------------------------------------------------
 
@@ -447,7 +521,8 @@ cdef class LoopCore:
     def _enter_thread(self):
         self._hold()
         try:
-            enter_thread(self.ring, self.wake)
+            for ring in self._rings():
+                enter_thread(ring, self.wake)
         except BaseException:
             self._let_go()
             raise
@@ -464,7 +539,8 @@ cdef class LoopCore:
             self.wake.collect()
         finally:
             try:
-                leave_thread(self.ring, self.wake)
+                for ring in self._rings():
+                    leave_thread(ring, self.wake)
             finally:
                 self.ring.end_work()
                 self.inbox.end_run()
@@ -481,19 +557,22 @@ cdef class LoopCore:
     def _before_fork(self):
         """The process is about to fork."""
         if self.ring is not None:
-            self.ring.before_fork()
+            for ring in self._rings():
+                ring.before_fork()
 
     def _after_fork(self):
         """After fork, in the parent."""
         if self.ring is not None:
-            self.ring.after_fork(False)
+            for ring in self._rings():
+                ring.after_fork(False)
 
     def _abandon(self):
         """After fork, in the child: give up the parent's ring."""
         self.inbox.after_fork()
         if self.ring is not None:
-            self.ring.after_fork(True)
-            self.ring.abandon()
+            for ring in self._rings():
+                ring.after_fork(True)
+                ring.abandon()
             self._end_stall_detector()
 
     def _close_ring(self):
@@ -503,17 +582,21 @@ cdef class LoopCore:
         self.timers.clear()
         self.farewell = self.farewells = None
         if self.ring is not None and self.wake is not None:
-            self.ring.close()
+            for ring in [*self.others, self.ring]:
+                ring.close()
             self.wake.wakeup_fd.close()
             self.wake.close()
 
     def _ring_counters(self):
         """What loop.statistics().rings tells, for each ring."""
-        return [self.ring.own_counters()]
+        return [ring.own_counters() for ring in self._rings()]
 
     def _counters(self):
         """The numbers of loop.statistics()."""
         counters = self.ring.counters()
+        for ring in self.others:
+            for name, value in ring.counters().items():
+                counters[name] = counters[name] and value if name == "restricted" else counters[name] + value
         counters["in_flight"] -= <int>nl_glance(&self.wake.in_flight)
         counters.update(
             turns=nl_glance64(&self.turns), wakeups=nl_glance64(&self.wake.wakeups),

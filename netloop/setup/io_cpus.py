@@ -18,6 +18,8 @@ IDLE_DEFAULT: Final = 0.002
 
 _VARIABLE: Final = "NETLOOP_IO_CPUS"
 _LONGEST_IDLE: Final = 60.0
+# So many rings can one loop wait for (NL_POLLED_MOST).
+_MOST: Final = 64
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:
@@ -42,7 +44,8 @@ def asked_cpus(cpus: Iterable[int] | None) -> tuple[int, ...]:
 
     Raises:
         TypeError: it is no sequence of numbers.
-        ValueError: a number is negative or stands there twice, or the variable is no list of CPUs.
+        ValueError: a number is negative or stands there twice, there are more than 64, or the variable is no list of
+            CPUs.
     """
     if cpus is None:
         text = os.environ.get(_VARIABLE, "").strip()
@@ -59,6 +62,8 @@ def asked_cpus(cpus: Iterable[int] | None) -> tuple[int, ...]:
             raise TypeError(f"io_cpus must hold numbers of CPUs, not {cpu!r}")
         if cpu < 0:
             raise ValueError(f"io_cpus must hold numbers of CPUs, which are not negative as {cpu} is")
+    if len(chosen) > _MOST:
+        raise ValueError(f"io_cpus must name at most {_MOST} CPUs, not {len(chosen)}")
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"io_cpus must name each CPU once, not {list(chosen)}")
     return chosen

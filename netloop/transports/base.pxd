@@ -1,5 +1,5 @@
 from netloop.core.cext cimport flag, nl_event, nl_file, sockaddr_storage, socklen_t
-from netloop.core.ring cimport Endpoint
+from netloop.core.ring cimport Endpoint, Ring
 from netloop.core.turn cimport LoopCore
 from netloop.transports.address cimport ShortAddress
 from netloop.transports.fixed_socket cimport Origin
@@ -31,7 +31,7 @@ cdef class Transport(Endpoint):
     # Was it found that nobody refers to it? Its finalizer is not called again.
     cdef flag forgotten
 
-    cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1
+    cdef int set_up(self, LoopCore loop, Ring ring, object protocol, object context, dict extra) except -1
     cdef int forget(self) except -1
     cdef str state_name(self)
     cdef int step(self, nl_event event) except -1
@@ -78,7 +78,7 @@ cdef class SocketTransport(ReadingTransport):
     cdef nl_file file
     cdef ShortAddress peer
 
-    cdef int own(self, LoopCore loop, nl_file file, object sock, object protocol, object context,
+    cdef int own(self, LoopCore loop, Ring ring, nl_file file, object sock, object protocol, object context,
                  dict extra) except -1
     cdef int come_from(self, Origin origin, const sockaddr_storage *address, socklen_t length) except -1
     cdef object socket_object(self)

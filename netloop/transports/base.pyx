@@ -59,13 +59,13 @@ cdef class Transport(Endpoint):
         # Made for attributes that somebody may give it, but those are few: the interpreter makes another when needed.
         Py_CLEAR(_PyObject_GetDictPtr(self)[0])
 
-    cdef int set_up(self, LoopCore loop, object protocol, object context, dict extra) except -1:
+    cdef int set_up(self, LoopCore loop, Ring ring, object protocol, object context, dict extra) except -1:
         self.loop = loop
         self.context = context
         self.extra = extra
         self.high_water, self.low_water = HIGH_WATER, HIGH_WATER // 4
         self.set_protocol(protocol)
-        loop.ring.attach(self)
+        ring.attach(self)
         return self.step(c.NL_ON_ATTACHED)
 
     def __del__(self):
@@ -437,11 +437,11 @@ cdef class ReadingTransport(Transport):
 cdef class SocketTransport(ReadingTransport):
     """A transport over an open socket; begin() starts it."""
 
-    cdef int own(self, LoopCore loop, c.nl_file file, object sock, object protocol, object context,
+    cdef int own(self, LoopCore loop, Ring ring, c.nl_file file, object sock, object protocol, object context,
                  dict extra) except -1:
         self.file = file
         self.sock = sock
-        self.set_up(loop, protocol, context, extra)
+        self.set_up(loop, ring, protocol, context, extra)
         loop.connections += 1
         return 0
 

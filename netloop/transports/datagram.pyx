@@ -264,7 +264,7 @@ def make_datagram(LoopCore loop, sock, protocol, address, waiter, dict extra):
     transport.address = address or None
     # A pair of UNIX sockets is connected though neither end has a name.
     transport.connected = extra["peername"] is not None
-    transport.own(loop, c.nl_descriptor(sock.fileno()), sock, protocol, PyContext_CopyCurrent(), extra)
+    transport.own(loop, loop.ring, c.nl_descriptor(sock.fileno()), sock, protocol, PyContext_CopyCurrent(), extra)
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport

@@ -2,7 +2,7 @@ from netloop.core.cext cimport nl_file, sockaddr_storage, socklen_t
 from netloop.transports.fixed_socket cimport Origin
 from netloop.transports.stream cimport StreamTransport
 from netloop.core.turn cimport LoopCore
-from netloop.core.ring cimport Endpoint
+from netloop.core.ring cimport Endpoint, Ring
 
 cdef enum:
     # How many accepts are submitted together, and how many connections one turn takes.
@@ -27,6 +27,8 @@ cdef class Listener(Endpoint):
     cdef object server
     cdef object context
     cdef Origin origin
+    # What its connections on the loop's other rings come from, in the order of those.
+    cdef list other_origins
     cdef nl_file file
     cdef accept_lane lanes[LANES]
     # Does the kernel tell how many connections wait in this socket's queue?
@@ -48,8 +50,9 @@ cdef class Listener(Endpoint):
     cdef bint has_waiting(self) noexcept
     cdef int serve_waiting(self) except -1
     cdef int serve(self, accept_lane *lane) except -1
-    cdef StreamTransport make_transport(self, nl_file file, object sock, accept_lane *lane, object protocol,
+    cdef Origin origin_on(self, Ring ring)
+    cdef StreamTransport make_transport(self, Ring ring, nl_file file, object sock, accept_lane *lane, object protocol,
                                         object context)
     cdef int join_server(self, object server, StreamTransport transport) except -1
-    cdef int refuse(self, nl_file file, object sock) except -1
+    cdef int refuse(self, Ring ring, nl_file file, object sock) except -1
     cdef int retire_if_done(self) except -1

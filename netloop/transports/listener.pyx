@@ -38,7 +38,7 @@ from netloop.core cimport cext as c
 from netloop.transports.address cimport decode_address
 from netloop.transports.fixed_socket cimport accepted_socket, new_origin
 from netloop.core.ring cimport unawaited_token
-from netloop.transports.stream cimport StreamTransport, new_stream
+from netloop.transports.stream cimport StreamTransport, new_stream, ring_for
 
 
 cdef extern from "Python.h":
@@ -81,6 +81,7 @@ cdef class Listener(Endpoint):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             self.tells_queue = True
         self.origin = new_origin(loop.ring, sock, specific_address(sock))
+        self.other_origins = [new_origin(ring, sock, self.origin.local) for ring in loop.others]
         loop.ring.attach(self)
         self.mark_dirty()
 
@@ -126,7 +127,7 @@ cdef class Listener(Endpoint):
             c.nl_prep_install(self.ring.call_sqe(), self.lanes[lane].slot, token)
             descriptor = self.ring.call(token, None)
             if descriptor >= 0:
-                self.refuse(c.nl_fixed_file(self.lanes[lane].slot), None)  # its place in the table
+                self.refuse(self.ring, c.nl_fixed_file(self.lanes[lane].slot), None)  # its place in the table
                 self.lanes[lane].descriptor, self.lanes[lane].slot = descriptor, -1
         return 0
 
@@ -183,7 +184,8 @@ cdef class Listener(Endpoint):
         cdef int lane, written = 0
         cdef int32_t result
         cdef accept_lane *it
-        cdef bint fixed = self.ring.open_files()
+        # Where there are several rings, each connection goes from its descriptor into the table of one.
+        cdef bint fixed = not self.loop.others and self.ring.open_files()
         self.ring.make_space(1)
         while written < wanted and c.nl_ring_space(&self.ring.ring):
             it = &self.lanes[written]
@@ -284,6 +286,7 @@ cdef class Listener(Endpoint):
         cdef object context = PyContext_Copy(self.context)
         cdef object server = self.server
         cdef object sock = None
+        cdef Ring ring = self.ring
         cdef Py_ssize_t scheduled = self.loop.ready.count
         self.loop.connections_accepted += 1
         try:
@@ -292,14 +295,17 @@ cdef class Listener(Endpoint):
                 protocol = self.protocol_factory()
             finally:
                 PyContext_Exit(context)
+            if self.loop.others:
+                ring = ring_for(self.loop, protocol)
+                file = moved(ring, file)
             if not file.flag:
                 sock = accepted_socket(self.origin, file.number)
-            transport = self.make_transport(file, sock, lane, protocol, context)
+            transport = self.make_transport(ring, file, sock, lane, protocol, context)
         except (SystemExit, KeyboardInterrupt):
-            self.refuse(file, sock)
+            self.refuse(ring, file, sock)
             raise
         except BaseException as exc:
-            self.refuse(file, sock)
+            self.refuse(ring, file, sock)
             self.loop.call_exception_handler(
                 {"message": "Error on transport creation for incoming connection", "exception": exc})
             return 0
@@ -313,16 +319,23 @@ cdef class Listener(Endpoint):
             return 0
         return transport.begin()
 
-    cdef StreamTransport make_transport(self, c.nl_file file, object sock, accept_lane *lane, object protocol,
-                                        object context):
+    cdef Origin origin_on(self, Ring ring):
+        cdef Py_ssize_t index
+        for index, other in enumerate(self.loop.others):
+            if other is ring:
+                return <Origin>self.other_origins[index]
+        return self.origin
+
+    cdef StreamTransport make_transport(self, Ring ring, c.nl_file file, object sock, accept_lane *lane,
+                                        object protocol, object context):
         cdef StreamTransport transport
         if sock is not None:
-            transport = new_stream(self.loop, file, sock, protocol, context, None,
+            transport = new_stream(self.loop, ring, file, sock, protocol, context, None,
                                    {"peername": decode_address(&lane.address, lane.length)})
             transport._own_descriptor(file.number)
             return transport
-        transport = new_stream(self.loop, file, None, protocol, context, None, None)
-        transport.come_from(self.origin, &lane.address, lane.length)
+        transport = new_stream(self.loop, ring, file, None, protocol, context, None, None)
+        transport.come_from(self.origin_on(ring) if self.loop.others else self.origin, &lane.address, lane.length)
         return transport
 
     cdef int join_server(self, object server, StreamTransport transport) except -1:
@@ -341,15 +354,15 @@ cdef class Listener(Endpoint):
         transport.server = server
         return 0
 
-    cdef int refuse(self, c.nl_file file, object sock) except -1:
+    cdef int refuse(self, Ring ring, c.nl_file file, object sock) except -1:
         """Close a connection that nobody wants; `sock` is the socket object of one that has a descriptor, if made."""
         if sock is not None:
             sock.close()
         elif not file.flag:
             close(file.number)
         else:
-            c.nl_prep_close(self.ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
-            c.nl_files_give(&self.ring.files, file.number)
+            c.nl_prep_close(ring.call_sqe(), file, unawaited_token(c.NL_OPTION))
+            c.nl_files_give(&ring.files, file.number)
         return 0
 
     # The end ----------------------------------------------------------------------------------------------------
@@ -384,6 +397,12 @@ cdef class Listener(Endpoint):
             self.ring.detach(self)
             self.protocol_factory = self.server = None
         return 0
+
+
+cdef c.nl_file moved(Ring ring, c.nl_file file) except *:
+    """The file of a descriptor in a ring's own table, if that can take it."""
+    cdef int slot = ring.adopt(file.number)
+    return file if slot < 0 else c.nl_fixed_file(slot)
 
 
 def specific_address(sock):

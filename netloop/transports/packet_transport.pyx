@@ -724,7 +724,7 @@ def make_packets(LoopCore loop, sock, protocol, address, waiter, dict extra, siz
     transport.connected = extra["peername"] is not None
     if transport.connected:
         transport.peer_destination = transport.new_destination(None, extra["peername"])
-    transport.own(loop, c.nl_descriptor(sock.fileno()), sock, protocol, PyContext_CopyCurrent(), extra)
+    transport.own(loop, loop.ring, c.nl_descriptor(sock.fileno()), sock, protocol, PyContext_CopyCurrent(), extra)
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport

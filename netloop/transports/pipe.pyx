@@ -553,7 +553,7 @@ def make_read_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     transport.fd = fd
     # The reading end of a pipe does not say what the writing end does; the packets of one are no larger than PIPE_BUF.
     transport.messages = loop.ring.streams.size < PIPE_BUF if stat.S_ISFIFO(mode) else keeps_messages(fd, mode)
-    transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
+    transport.set_up(loop, loop.ring, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
     start_reading(loop, transport, waiter)
     return transport
 
@@ -575,7 +575,7 @@ def make_write_pipe(LoopCore loop, pipe, protocol, waiter, extra):
     transport.fd = fd
     transport.messages = keeps_messages(fd, mode)
     transport.watched = watched
-    transport.set_up(loop, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
+    transport.set_up(loop, loop.ring, protocol, PyContext_CopyCurrent(), {**(extra or {}), "pipe": pipe})
     start_writing(loop, transport, waiter)
     return transport
 

@@ -4,6 +4,7 @@ cimport cython
 
 from netloop.core.cext cimport flag, nl_file
 from netloop.core.pool cimport Lease, LeaseReceiver
+from netloop.core.ring cimport Ring
 from netloop.core.turn cimport LoopCore
 from netloop.transports.base cimport SocketTransport
 from netloop.transports.outbox cimport FileSend, NextSend, Outbox
@@ -81,5 +82,6 @@ cdef class StreamTransport(SocketTransport):
     cdef int shut_down_at_rest(self) except -1
 
 
-cdef StreamTransport new_stream(LoopCore loop, nl_file file, object sock, object protocol, object context,
+cdef Ring ring_for(LoopCore loop, object protocol)
+cdef StreamTransport new_stream(LoopCore loop, Ring ring, nl_file file, object sock, object protocol, object context,
                                 object server, dict extra)

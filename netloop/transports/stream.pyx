@@ -366,6 +366,9 @@ cdef class StreamTransport(SocketTransport):
 
     cdef int choose_pool(self, object protocol, bint wanted) except -1:
         """Receive into the pool that a LeaseProtocol names, or into none if that is not wanted any more."""
+        if wanted and self.attached and self.ring is not self.loop.ring:
+            raise RuntimeError("with several io_cpus a connection receives leases only if its first protocol is a "
+                               "LeaseProtocol")
         if self.leases is None:
             self.leases = LeaseReceiver()
         self.leases.choose(protocol, wanted, self.loop)
@@ -682,7 +685,7 @@ cdef class StreamTransport(SocketTransport):
             return 0
         if self.outbox.size and lease.is_small():
             return outbox_add(&self.outbox, taken_bytes(lease))
-        if self.zero_copy is None and wants_zero_copy(lease):
+        if self.zero_copy is None and self.ring is self.loop.ring and wants_zero_copy(lease):
             self.zero_copy = new_sender(self.loop, self.get_extra_info("peername"))
         return outbox_add_lease(&self.outbox, lease)
 
@@ -850,11 +853,16 @@ cdef int check_leases(LoopCore loop, list pieces) except -1:
     return 0
 
 
-cdef StreamTransport new_stream(LoopCore loop, c.nl_file file, object sock, object protocol, object context,
+cdef Ring ring_for(LoopCore loop, object protocol):
+    """Which ring a connection is to be on, where the loop has several. Pools are registered with the first."""
+    return loop.ring if isinstance(protocol, LeaseProtocol) else loop.choose_ring()
+
+
+cdef StreamTransport new_stream(LoopCore loop, Ring ring, c.nl_file file, object sock, object protocol, object context,
                                 object server, dict extra):
     """A transport over an open, connected stream socket; begin() starts it."""
     cdef StreamTransport transport = StreamTransport.__new__(StreamTransport)
-    transport.own(loop, file, sock, protocol, context, extra)
+    transport.own(loop, ring, file, sock, protocol, context, extra)
     if server is not None:
         transport.server = server
         if server_counts_transports:
@@ -872,7 +880,8 @@ def make_stream(LoopCore loop, sock, protocol, waiter, dict extra, server, conte
     cdef StreamTransport transport
     if context is None:
         context = PyContext_CopyCurrent()
-    transport = new_stream(loop, c.nl_descriptor(sock.fileno()), sock, protocol, context, server, names_of(sock, extra))
+    transport = new_stream(loop, ring_for(loop, protocol), c.nl_descriptor(sock.fileno()), sock, protocol, context,
+                           server, names_of(sock, extra))
     transport._own_descriptor(transport.file.number)
     loop.call_soon(transport._begin, waiter)
     return transport
