@@ -99,7 +99,7 @@ def break_in(path, lacking):
     """Use a loop's ring behind its back; what came of it. The loop, which is a submission behind, is only closed."""
     loop = netloop.EventLoop(_faults=OlderKernel(lacking))
     loop.run_until_complete(asyncio.sleep(0))
-    (fd,) = rings()
+    fd, *_ = rings()
     told = loop.statistics().restricted, open_by(fd, path), call("register", fd, REGISTER_PERSONALITY, None, 0)
     loop.close()
     return told
@@ -125,7 +125,7 @@ def test_without_restrictions_that_would_have_worked(tmp_path: Path) -> None:
 
 def registers_events() -> int:
     """Have the ring of this process's only loop tell somebody of its completions."""
-    (fd,) = rings()
+    fd, *_ = rings()
     event = os.eventfd(0)
     try:
         return call("register", fd, REGISTER_EVENTFD, ctypes.byref(ctypes.c_int(event)), 1)
