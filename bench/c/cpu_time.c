@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool thread_run_time(pid_t pid, const char *thread, uint64_t *nanoseconds)
 {
@@ -14,6 +15,30 @@ static bool thread_run_time(pid_t pid, const char *thread, uint64_t *nanoseconds
     bool found = fscanf(file, "%" SCNu64, nanoseconds) == 1;
     fclose(file);
     return found;
+}
+
+static bool thread_ticks(pid_t pid, const char *thread, struct main_thread *ticks)
+{
+    char path[320];
+    char line[1024];
+    snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, thread);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    size_t length = fread(line, 1, sizeof line - 1, file);
+    fclose(file);
+    line[length] = '\0';
+    /* The thread's name is in parentheses and may hold anything, parentheses too; utime is the 12th field after it. */
+    const char *rest = strrchr(line, ')');
+    return rest != NULL && sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
+                                  &ticks->user_ticks, &ticks->kernel_ticks) == 2;
+}
+
+bool main_thread_of(pid_t pid, struct main_thread *thread)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%d", (int)pid);
+    return thread_run_time(pid, name, &thread->nanoseconds) && thread_ticks(pid, name, thread);
 }
 
 bool cpu_time_of(pid_t pid, uint64_t *nanoseconds)

@@ -1,4 +1,4 @@
-/* How long the threads of a process have run, from /proc/PID/task/TID/schedstat. */
+/* How long the threads of a process have run, from /proc/PID/task/TID/schedstat and stat. */
 #ifndef BENCH_CPU_TIME_H
 #define BENCH_CPU_TIME_H
 
@@ -11,5 +11,15 @@
  * process is gone. A thread that is on a CPU at this moment is counted up to its last scheduler tick.
  */
 bool cpu_time_of(pid_t pid, uint64_t *nanoseconds);
+
+/* What the main thread of a process has had of the CPUs; it is the one that runs the loop. */
+struct main_thread {
+    uint64_t nanoseconds;  /* run time, as above */
+    uint64_t user_ticks;   /* clock ticks in user mode and in the kernel; their sum agrees with the run time, */
+    uint64_t kernel_ticks; /* and how it is shared between the two is sampled by the scheduler's tick */
+};
+
+/* False when the process is gone. */
+bool main_thread_of(pid_t pid, struct main_thread *thread);
 
 #endif

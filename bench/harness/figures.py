@@ -14,6 +14,8 @@ class Figure:
 FIGURES = {
     "messages_per_second": Figure("messages/s", more_is_better=True),
     "cpu_us": Figure("CPU µs/message"),
+    "loop_cpu_us": Figure("loop thread CPU µs/message"),
+    "kernel_share": Figure("its kernel share"),
     "per_cpu_second": Figure("messages per CPU second", more_is_better=True),
     "p50_us": Figure("p50 µs"),
     "p99_us": Figure("p99 µs"),

@@ -24,7 +24,9 @@ LATENCIES = ("p50_us", "p99_us", "p999_us")
 @dataclass(frozen=True)
 class Window:
     """What the load generator saw in its measured window: ``latencies`` by figure (none when none was measured, as of
-    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds.
+    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds. ``server_cpu`` is that
+    of all of the server's threads, ``loop_cpu`` that of its main thread alone, and ``kernel_share`` which part of the
+    latter it was in the kernel; None where the window was too short to tell.
     """
 
     seconds: float
@@ -33,6 +35,8 @@ class Window:
     distribution: list[list[float]]
     server_cpu: int
     load_cpu: int
+    loop_cpu: int
+    kernel_share: float | None
 
 
 def command(settings: Settings, server: Server, row: Row, seconds: float, warmup: float, count: int) -> list[str]:
@@ -86,7 +90,13 @@ def parse(line: str) -> Window:
         distribution=report["distribution_us"] if report["max_us"] else [],
         server_cpu=server_cpu,
         load_cpu=report["load_cpu_ns"],
+        loop_cpu=report["loop_cpu_ns"],
+        kernel_share=_share(report["loop_kernel_ticks"], report["loop_user_ticks"]),
     )
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None
 
 
 def _run(arguments: list[str], cpu: int | None, limit: float) -> str:

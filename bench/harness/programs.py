@@ -50,6 +50,7 @@ def _packets(server: str, title: str, way: str) -> Program:
 
 PROGRAMS = {
     "protocol": Program("echo_protocol.py", "protocol echo", c_servers=ECHO_IN_C),
+    "work": Program("echo_work.py", "protocol echo, 20 µs of Python"),
     "buffered": Program("echo_buffered.py", "buffered-protocol echo"),
     "streams": Program("echo_streams.py", "streams echo"),
     "sock": Program("echo_sock.py", "sock_* echo"),

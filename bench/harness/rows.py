@@ -104,6 +104,7 @@ FULL = (
     *_rows("upload:10x256k@4 download:10x256k@4 churn:50x64 broadcast:1000x64 broadcast:1000x1k udp:100x64 udp:100x1k"),
     *_rows("packet_send:1x1200 packet_receive:1x1200 packet_receive:100x64 http3:1x100m"),
     *_rows("upload_buffered:10x16k@4 upload_buffered:10x256k@4 upload_leases:10x16k@4 upload_leases:10x256k@4"),
+    *_rows("work:100x64"),
     *_rows("ingest:1x1m@32 leases:100x1k relay_leases:10x128k relay_leases:100x16k"),
     *_rows("aiohttp:1 aiohttp:100 wrk:100 json:100 static:100x10k static:10x1m static:4x100m tls:100 fastapi:100"),
     *_rows("websocket:100x64 websocket:100x16k wsbroadcast:1000x64"),

@@ -16,7 +16,7 @@ BEST_PEER_SHARE = 0.95
 #: Reached by settings of the C library or by no Python at all, so no peers of a loop.
 NO_PEERS = (
     SUBJECT,
-    *("netloop-spin", "netloop-stalls", "netloop-metrics", COPIES),
+    *("netloop-spin", "netloop-stalls", "netloop-metrics", "netloop-again", "netloop-io1", "netloop-io2", COPIES),
     *("c-uring", "c-epoll", "c-packets"),
 )
 
