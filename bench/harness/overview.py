@@ -29,7 +29,7 @@ _PANELS = {
 #: The panels of rows, in the columns they stand in.
 _COLUMNS = ((HTTP, FILES), (REST,))
 
-_TITLE = f"CPU per message, {SUBJECT} ÷ {BASELINE} (idle connections: memory); median and quartiles, less is better"
+_TITLE = f"CPU per message (idle: memory), {SUBJECT} ÷ {BASELINE}; median and quartiles, less is better, ties hollow"
 _MARKERS = "os^Dv*"
 # In inches. At 120 dots per inch the width is 1200 pixels; the heights make a full run fit a screen.
 _WIDTH, _TITLE_HEIGHT, _ECHO_HEIGHT, _PANEL_HEIGHT, _ROW_HEIGHT = 10.0, 0.35, 2.6, 0.75, 0.165
@@ -70,6 +70,19 @@ def _errors(drawn: list[Point]) -> list[list[float]]:
     return [[ratio.median - ratio.low for ratio in ratios], [ratio.high - ratio.median for ratio in ratios]]
 
 
+def face(point: Point) -> str:
+    """Return the colour inside the mark of a ratio: none for a tie."""
+    return "white" if point.ratio.is_tie else COLOURS[SUBJECT]
+
+
+def _draw_points(axes: Any, drawn: list[Point], places: Iterable[int]) -> None:
+    """Draw ratios with their quartiles; those of ties are hollow."""
+    style = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLOURS[SUBJECT]}
+    for place, point in zip(places, drawn, strict=True):
+        errors = _errors([point])
+        axes.errorbar([point.ratio.median], [place], xerr=errors, markerfacecolor=face(point), **style)
+
+
 def _limit(drawn: Iterable[Point]) -> float:
     return max(1.1, *(point.ratio.high for point in drawn)) * 1.04
 
@@ -101,6 +114,9 @@ def _draw_echo(axes: Any, kind: str, drawn: list[Point], styles: dict[int, dict[
             yerr=_errors(line),
             **style,
         )
+        ties = [(point.row.connections * aside, point.ratio.median) for point in line if point.ratio.is_tie]
+        hollow = {"color": style["color"], "marker": style["marker"], "markersize": style["markersize"]}
+        axes.plot(*zip(*ties, strict=True) if ties else ([], []), linestyle="", markerfacecolor="white", **hollow)
     counts = sorted({point.row.connections for point in drawn})
     axes.set_xscale("log")
     axes.set_xlim(min(counts) / 2, max(counts) * 2)
@@ -137,8 +153,7 @@ def _echo(picture: Any, found: dict[str, list[Point]], colours: Any) -> None:
 def _draw_rows(axes: Any, title: str, drawn: list[Point], limit: float) -> None:
     places = range(len(drawn))
     axes.axvline(1.0, color=COLOURS[BASELINE], linewidth=1.2, zorder=1)
-    medians = [point.ratio.median for point in drawn]
-    axes.errorbar(medians, places, xerr=_errors(drawn), fmt="o", markersize=4, capsize=2, color=COLOURS[SUBJECT])
+    _draw_points(axes, drawn, places)
     axes.set_yticks(places, [point.row.label for point in drawn])
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.set_xlim(0.0, limit)
