@@ -108,6 +108,8 @@ void window_report(const struct window *window, const struct load *load, const s
     printf("\"seconds\":%.6f,\"messages\":%" PRIu64 ",\"messages_per_second\":%.1f,\"bytes_received\":%" PRIu64 ",",
            seconds, window->messages, rate, window->bytes_received);
     print_latency(latency);
+    if (load->residents != NULL)
+        printf("\"resident_p99_us\":%.3f,", in_us(histogram_quantile(load->residents, 0.99)));
     print_distribution(latency);
     print_server(window);
     printf("\"load_cpu_ns\":%" PRIu64 ",", window->load_cpu);

@@ -15,9 +15,6 @@ from harness.rows import Row
 
 HELLO = b"Hello, world"
 ACKNOWLEDGEMENT = b"\x06"
-#: Rounds of an empty loop that take CPython some 20 µs. Their number is fixed, and not the time, so that every start of
-#: every server has the same to do.
-WORK_ROUNDS = 2000
 _ORDER = {"name": "a customer", "prices": [3, 14, 15, 92, 65], "note": "n" * 60}
 _OPENSSL_TIMEOUT = 30.0
 _BINARY_FRAME, _MASKED = 0x82, 0x80
@@ -81,7 +78,7 @@ def _websocket(scratch: Path, row: Row) -> list[str]:
 def load_arguments(scratch: Path, row: Row) -> list[str]:
     """Return what the load generator is told of the messages and of what must come back."""
     match row.kind:
-        case "aiohttp" | "tls" | "fastapi":
+        case "aiohttp" | "saturate" | "tls" | "fastapi":
             return _http(scratch, "hello", _request("GET", "/"), _file(scratch, "hello.reply", HELLO))
         case "json":
             return _json(scratch)
@@ -112,8 +109,6 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
     match row.kind:
         case "upload" | "upload_buffered" | "upload_leases" | "packet_receive" | "ingest":
             return ["--size", str(row.size)]
-        case "work":
-            return ["--work", str(WORK_ROUNDS)]
         case "download" | "packet_send":
             return ["--content", random_file(scratch, row.size)]
         case "static":
@@ -126,7 +121,7 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
             certificate, key = _certificate(scratch)
             return ["--content", random_file(scratch, row.size), "--certificate", certificate, "--key", key]
         case _:
-            return []
+            return list(row.program.words)
 
 
 def _certificate(scratch: Path) -> tuple[str, str]:

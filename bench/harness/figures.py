@@ -20,6 +20,8 @@ FIGURES = {
     "p50_us": Figure("p50 µs"),
     "p99_us": Figure("p99 µs"),
     "p999_us": Figure("p99.9 µs"),
+    "last_ms": Figure("last served ms"),
+    "resident_p99_us": Figure("residents' p99 µs"),
     "calls": Figure("system calls/message"),
     "pss_mib": Figure("PSS MiB"),
     "peak_rss_mib": Figure("peak RSS MiB"),

@@ -18,7 +18,8 @@ MARGIN = 45.0
 COUNTED_BY_BYTES = 64 * 1024
 #: A window must see several of the largest messages.
 LARGE, LARGE_SECONDS = 16 * 1024 * 1024, 2.0
-LATENCIES = ("p50_us", "p99_us", "p999_us")
+#: The last is that of connections that existed before a herd, and reported where there are some.
+LATENCIES = ("p50_us", "p99_us", "p999_us", "resident_p99_us")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def parse(line: str) -> Window:
     return Window(
         seconds=report["seconds"],
         messages=messages,
-        latencies={name: report[name] for name in LATENCIES} if report["max_us"] else {},
+        latencies={name: report[name] for name in LATENCIES if name in report} if report["max_us"] else {},
         distribution=report["distribution_us"] if report["max_us"] else [],
         server_cpu=server_cpu,
         load_cpu=report["load_cpu_ns"],
@@ -133,7 +134,7 @@ def run(server: Server, row: Row, settings: Settings) -> Window:
     Raises:
         BenchError: errors under load, or the load generator failed or did not end.
     """
-    seconds = settings.seconds if row.size < LARGE else max(settings.seconds, LARGE_SECONDS)
+    seconds = max(settings.seconds, row.program.seconds, LARGE_SECONDS if row.size >= LARGE else 0.0)
     arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
     return parse(_run(arguments, cpu_of(row, settings), seconds + settings.warmup + MARGIN))
 

@@ -17,9 +17,10 @@ class Sample:
     """What one measurement gave: figures by name (see ``figures.py``), and the latencies' distribution if any.
 
     ``cpu_us`` is the server's CPU time per message, of all its threads, and ``loop_cpu_us`` that of the thread that
-    runs the loop, of which ``kernel_share`` was in the kernel; ``server_busy`` and ``load_busy`` are the shares of the
-    window (0 to 1) in which the two processes ran; ``peak_rss_mib`` is the server's peak resident set, ``pss_mib`` its
-    proportional set after the window, or with idle connections open.
+    runs the loop, of which ``kernel_share`` was in the kernel. ``server_busy`` and ``load_busy`` are the shares of the
+    window (0 to 1) in which the two processes ran. ``peak_rss_mib`` is the server's peak resident set, ``pss_mib`` its
+    proportional set after the window, or with idle connections open. ``last_ms`` is when the last of a herd was served,
+    and ``resident_p99_us`` how long those had to wait that had been connected before.
     """
 
     contender: str
@@ -62,7 +63,10 @@ def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, floa
     if row.program.driver == "idle":
         return _hold(server, row, settings), []
     window = load.run(server, row, settings)
-    return {**_figures(window), "pss_mib": server.memory()}, window.distribution
+    figures = {**_figures(window), "pss_mib": server.memory()}
+    if row.program.driver == "herd":
+        figures["last_ms"] = window.seconds * 1e3
+    return figures, window.distribution
 
 
 def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:

@@ -8,7 +8,7 @@ from harness.markdown import markdown
 from harness.report import Report
 from harness.rows import OVERVIEW
 from harness.stress import stress_runs
-from harness.tables import BASELINES, ERROR, NOTHING, main_figure, ratio_text
+from harness.tables import BASELINES, ERROR, NOTHING, ratio_text
 from harness.targets import SUBJECT
 
 BENCH = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def overview(report: Report) -> str:
     heads = ["| row | ratio to uvloop | ratio to asyncio |", "|---|---|---|"]
     lines = [*textwrap.wrap(text, 120, break_on_hyphens=False), "", *heads]
     for row in OVERVIEW:
-        ratios = [ratio_text(report, row, SUBJECT, baseline, main_figure(row)) for baseline in BASELINES]
+        ratios = [ratio_text(report, row, SUBJECT, baseline, row.program.figure) for baseline in BASELINES]
         if NOTHING in ratios or ERROR in ratios:
             raise BenchError(f"the README shows {row.name}, of which this run has no figures; measure --profile full")
         lines.append(f"| {row.label} | {' | '.join(ratios)} |")

@@ -106,6 +106,7 @@ FULL = (
     *_rows("upload_buffered:10x16k@4 upload_buffered:10x256k@4 upload_leases:10x16k@4 upload_leases:10x256k@4"),
     *_rows("work:100x64"),
     *_rows("ingest:1x1m@32 leases:100x1k relay_leases:10x128k relay_leases:100x16k"),
+    *_rows("herd:2000 herd_deep:2000 herd_long:2000 herd_deep_long:2000 herd_busy:2000 saturate:256 saturate:1000"),
     *_rows("aiohttp:1 aiohttp:100 wrk:100 json:100 static:100x10k static:10x1m static:4x100m tls:100 fastapi:100"),
     *_rows("websocket:100x64 websocket:100x16k wsbroadcast:1000x64"),
     *_rows("call_soon call_soon_threadsafe call_later task_switch subprocess"),

@@ -51,19 +51,15 @@ def ratio_text(report: Report, row: Row, name: str, baseline: str, figure: str) 
     return "1" if name == baseline else f"{TIE if found.is_tie else ''}{spread_text(found)}"
 
 
-def main_figure(row: Row) -> str:
-    """Return the figure that a row is compared by."""
-    return "connection_kib" if row.program.driver == "idle" else "cpu_us"
-
-
 def comparison(report: Report) -> Table:
     """Return the short table: CPU per message as a ratio to uvloop, a line per row and a column per contender."""
     names = report.present()
     lines = []
     for row in report.rows:
-        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, main_figure(row)) for name in names)])
+        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, row.program.figure) for name in names)])
     title = (
-        "Server CPU per message (idle connections: user-space memory of each) ÷ uvloop, less is better: "
+        "Server CPU per message (idle connections: user-space memory of each; herds: time until the last is served) ÷ "
+        f"{BASELINE}, less is better: "
         "median [quartiles] of the pairs from the same repeat; a tie is nearer to 1 than the quartiles to each other"
     )
     return Table(title, ["row", *names], lines)
@@ -121,13 +117,13 @@ def _median(figure: str, show: Callable[[float], str] = number) -> Column:
 
 def _ratio(baseline: str) -> Column:
     def cell(report: Report, row: Row, name: str) -> str:
-        return ratio_text(report, row, name, baseline, main_figure(row))
+        return ratio_text(report, row, name, baseline, row.program.figure)
 
     return f"÷ {baseline}", cell
 
 
 def _between_starts(report: Report, row: Row, name: str) -> str:
-    found = report.summary.figure(row.name, name, main_figure(row))
+    found = report.summary.figure(row.name, name, row.program.figure)
     return NOTHING if found is None or found.between_starts is None else _percent(found.between_starts)
 
 
@@ -136,7 +132,7 @@ _COLUMNS = (
     *map(_ratio, BASELINES),
     ("between starts", _between_starts),
     *(_median("loop_cpu_us"), _median("kernel_share", _percent)),
-    *map(_median, ("p50_us", "p99_us", "p999_us")),
+    *map(_median, ("last_ms", "p50_us", "p99_us", "p999_us", "resident_p99_us")),
     (FIGURES["calls"].caption, _calls),
     *(_median("pss_mib"), _median("connection_kib"), _median("server_busy", _percent)),
 )

@@ -107,6 +107,8 @@ def run(start: Start) -> None:
     add_options(parser)
     parser.add_argument("--size", type=int, default=64, help="upload: bytes to acknowledge at a time")
     parser.add_argument("--work", type=int, default=0, help="echo: rounds of an empty loop in Python for each chunk")
+    parser.add_argument("--busy", type=int, default=0, help="herd: microseconds of CPU for each message")
+    parser.add_argument("--backlog", type=int, default=BACKLOG, help="herd: connections that may wait to be accepted")
     parser.add_argument("--content", help="download: file with the bytes to send")
     parser.add_argument("--files", help="aiohttp: directory of static files")
     parser.add_argument("--certificate", help="aiohttp: certificate chain in PEM; without it there is no TLS")
