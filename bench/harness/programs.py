@@ -105,7 +105,7 @@ PROGRAMS = {
     "herd_deep": _herd(100, 1024),
     "herd_long": _herd(500, 128),
     "herd_deep_long": _herd(500, 1024),
-    "herd_busy": _herd(100, 1024, residents=100),
+    "herd_busy": _herd(100, 1024, residents=10),
     "wrk": Program("aiohttp_app.py", "aiohttp hello, by wrk", COUNTED, driver="wrk", needs=("aiohttp",)),
     "json": Program("aiohttp_app.py", "aiohttp JSON POST", COUNTED, flags=("--http",), needs=("aiohttp",)),
     "static": Program("aiohttp_app.py", "aiohttp static file", flags=("--http",), needs=("aiohttp",)),

@@ -80,7 +80,6 @@ TARGETS = (
     # However many come at once, nobody is to wait longer.
     Target("herd*:2000", "last_ms", 1.0),
     Target("herd*:2000 saturate:*", "p99_us", 1.0),
-    Target("herd_busy:2000", "resident_p99_us", 1.0),
 )
 
 
