@@ -34,30 +34,29 @@ static bool thread_ticks(pid_t pid, const char *thread, struct main_thread *tick
                                   &ticks->user_ticks, &ticks->kernel_ticks) == 2;
 }
 
-bool main_thread_of(pid_t pid, struct main_thread *thread)
-{
-    char name[16];
-    snprintf(name, sizeof name, "%d", (int)pid);
-    return thread_run_time(pid, name, &thread->nanoseconds) && thread_ticks(pid, name, thread);
-}
-
-bool cpu_time_of(pid_t pid, uint64_t *nanoseconds)
+bool cpu_time_of(pid_t pid, uint64_t *nanoseconds, struct main_thread *main)
 {
     char path[64];
+    char first[16];
     snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    snprintf(first, sizeof first, "%d", (int)pid);
     DIR *threads = opendir(path);
     if (threads == NULL)
         return false;
     *nanoseconds = 0;
-    unsigned counted = 0;
+    bool found = false;
     for (struct dirent *entry; (entry = readdir(threads)) != NULL;) {
         uint64_t run_time;
         /* A thread may end between the listing and the reading; it is then simply not there any more. */
-        if (entry->d_name[0] != '.' && thread_run_time(pid, entry->d_name, &run_time)) {
-            *nanoseconds += run_time;
-            counted++;
-        }
+        if (entry->d_name[0] == '.' || !thread_run_time(pid, entry->d_name, &run_time))
+            continue;
+        *nanoseconds += run_time;
+        if (strcmp(entry->d_name, first) != 0)
+            continue;
+        found = main == NULL || thread_ticks(pid, first, main);
+        if (main != NULL)
+            main->nanoseconds = run_time;
     }
     closedir(threads);
-    return counted > 0;
+    return found;
 }

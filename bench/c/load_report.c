@@ -13,9 +13,8 @@ void window_begin(struct window *window, struct load *load)
     load->bytes_received = 0;
     histogram_clear(&load->latency);
     pid_t server = load->options->server_pid;
-    window->server_seen =
-        server > 0 && main_thread_of(server, &window->server_loop) && cpu_time_of(server, &window->server_cpu);
-    cpu_time_of(getpid(), &window->load_cpu);
+    window->server_seen = server > 0 && cpu_time_of(server, &window->server_cpu, &window->server_loop);
+    cpu_time_of(getpid(), &window->load_cpu, NULL);
     window->began = now_ns();
 }
 
@@ -26,9 +25,8 @@ void window_end(struct window *window, const struct load *load)
     struct main_thread server_loop = {0};
     window->ended = now_ns();
     pid_t server = load->options->server_pid;
-    window->server_seen =
-        window->server_seen && cpu_time_of(server, &server_cpu) && main_thread_of(server, &server_loop);
-    cpu_time_of(getpid(), &load_cpu);
+    window->server_seen = window->server_seen && cpu_time_of(server, &server_cpu, &server_loop);
+    cpu_time_of(getpid(), &load_cpu, NULL);
     window->server_cpu = server_cpu - window->server_cpu;
     window->server_loop.nanoseconds = server_loop.nanoseconds - window->server_loop.nanoseconds;
     window->server_loop.user_ticks = server_loop.user_ticks - window->server_loop.user_ticks;
