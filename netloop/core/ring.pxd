@@ -155,6 +155,8 @@ cdef class Ring:
     cdef uint64_t calls
     cdef dict late_calls
     cdef unsigned most_completions
+    # How many completions the last dispatch found.
+    cdef unsigned dispatched
 
     cdef inline bint runs_elsewhere(self) noexcept:
         """Does the loop run, and in another thread than the calling one?"""
