@@ -10,14 +10,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How many connections wait in a TCP socket's queue; 1 if the kernel does not say. */
-static inline unsigned nl_accept_queue(int fd)
+/* How many connections wait in a TCP socket's queue, and how many may; 1, and 0, if the kernel does not say. */
+static inline unsigned nl_accept_queue(int fd, unsigned *limit)
 {
     struct tcp_info info;
     socklen_t size = sizeof(info);
+    *limit = 0;
     /* Of a listening socket these fields hold the length of the queue and its limit. */
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) || size < sizeof(info))
         return 1;
+    *limit = info.tcpi_sacked;
     return info.tcpi_unacked;
 }
 

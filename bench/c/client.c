@@ -40,7 +40,7 @@ static void connect_and_watch(struct load *load, struct client *client)
         fail(errno, "cannot watch a connection");
 }
 
-void client_open(struct load *load, struct client *client, unsigned number)
+void client_prepare(struct load *load, struct client *client, unsigned number)
 {
     load->clients_alive++;
     if (load->reply.bytes == NULL && !load->options->broadcast) {
@@ -49,6 +49,11 @@ void client_open(struct load *load, struct client *client, unsigned number)
     }
     if (load->options->http && (client->reply = calloc(1, sizeof *client->reply)) == NULL)
         fail(ENOMEM, "cannot allocate the reply buffer of connection %u", number);
+}
+
+void client_open(struct load *load, struct client *client, unsigned number)
+{
+    client_prepare(load, client, number);
     connect_and_watch(load, client);
 }
 

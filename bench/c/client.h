@@ -7,9 +7,11 @@
 #include "load_errors.h"
 #include "load_state.h"
 
-/* Connect, or count an ERROR_CONNECT. `number` makes the bytes of each connection start elsewhere in the source. */
+/* Make ready, without a connection: client_fill() connects. `number` makes the bytes of each start elsewhere. */
+void client_prepare(struct load *load, struct client *client, unsigned number);
+/* Make ready and connect, or count an ERROR_CONNECT. */
 void client_open(struct load *load, struct client *client, unsigned number);
-/* Begin messages until the pipeline is as deep as it should be; a churning client connects first. */
+/* Begin messages until the pipeline is as deep as it should be; a client without a connection connects first. */
 void client_fill(struct load *load, struct client *client);
 /* When broadcasting, and everybody has had the last message: have the first client send the next one. */
 void client_broadcast(struct load *load);

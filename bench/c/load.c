@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "client.h"
 #include "clock.h"
 #include "connecting.h"
+#include "descriptors.h"
 #include "fail.h"
 #include "load_options.h"
 #include "load_report.h"
@@ -21,20 +21,6 @@
 #define EVENTS_PER_TURN 256
 #define DRAIN_SECONDS 10
 #define GATE_SECONDS 60
-
-static void raise_descriptor_limit(unsigned connections)
-{
-    const rlim_t needed = connections + 16u;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        fail(errno, "cannot read the limit of open files");
-    if (limit.rlim_cur >= needed)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (limit.rlim_max < needed || setrlimit(RLIMIT_NOFILE, &limit) < 0)
-        fail(0, "%u connections need %lu open files, but the hard limit (ulimit -Hn) is %lu", connections,
-             (unsigned long)needed, (unsigned long)limit.rlim_max);
-}
 
 static void make_messages(struct load *load)
 {
@@ -106,9 +92,6 @@ static void exchange_first(struct load *load)
 
 static void open_all(struct load *load)
 {
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (load->epoll < 0)
-        fail(errno, "cannot create an epoll instance");
     for (unsigned number = 0; number < load->options->connections; number++) {
         client_open(load, &load->clients[number], number);
         /* A server that is not there or has stopped accepting will not take the next thousand either. */
@@ -157,8 +140,40 @@ static void measure(struct load *load, struct window *window, struct histogram *
     drain(load);
 }
 
+/* A window from before the first connection on. What it has begun counts with the time that it took in the end. */
+static void measure_cold(struct load *load, struct window *window, struct histogram *latency)
+{
+    for (unsigned number = 0; number < load->options->connections; number++)
+        client_prepare(load, &load->clients[number], number);
+    window_begin(window, load);
+    run_for(load, load->options->seconds);
+    window_end(window, load);
+    drain(load);
+    *latency = load->latency;
+}
+
+static void measure_warm(struct load *load, struct window *window, struct histogram *latency)
+{
+    const struct load_options *options = load->options;
+    open_all(load);
+    if (load_errors_total(&load->errors) != 0)
+        return;
+    if (!options->in_turn)
+        exchange_first(load);
+    load->broadcasting = options->broadcast;
+    if (options->warmup > 0.0)
+        run_for(load, options->warmup);
+    if (options->gate)
+        measure_gated(load, window, latency);
+    else
+        measure(load, window, latency);
+}
+
 static void allocate(struct load *load)
 {
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (load->epoll < 0)
+        fail(errno, "cannot create an epoll instance");
     load->receive_buffer = malloc(RECEIVE_SIZE);
     load->clients = calloc(load->options->connections, sizeof *load->clients);
     if (load->receive_buffer == NULL || load->clients == NULL)
@@ -190,18 +205,10 @@ int main(int argc, char **argv)
     raise_descriptor_limit(options.connections);
     make_messages(&load);
     allocate(&load);
-    open_all(&load);
-    if (load_errors_total(&load.errors) == 0) {
-        if (!options.in_turn)
-            exchange_first(&load);
-        load.broadcasting = options.broadcast;
-        if (options.warmup > 0.0)
-            run_for(&load, options.warmup);
-        if (options.gate)
-            measure_gated(&load, &window, &latency);
-        else
-            measure(&load, &window, &latency);
-    }
+    if (options.cold)
+        measure_cold(&load, &window, &latency);
+    else
+        measure_warm(&load, &window, &latency);
     window_report(&window, &load, &latency);
     if (options.gate)
         wait_for_line();

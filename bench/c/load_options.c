@@ -22,6 +22,8 @@ static const char usage[] =
     "  --churn             a new connection for every message\n"
     "  --broadcast         after a first exchange on each connection only the first one sends, and all must receive\n"
     "  --in-turn           a first exchange on each connection before the next one is made, not on all at once\n"
+    "  --cold              connect when the window begins, and count the latencies of all messages begun in it\n"
+    "  --residents N       a herd: so many connections exist before it and exchange messages all the time (default 0)\n"
     "  --same-cpu          one-way packets: this runs on the server's CPU, and is to take turns with it\n"
     "  --depth N           messages under way per connection (default 1, at most 64)\n"
     "  --seconds S         length of the measured window (default 1)\n"
@@ -40,6 +42,7 @@ static const struct option long_options[] = {
     {"tls", no_argument, NULL, 'T'},              {"udp", no_argument, NULL, 'U'},
     {"churn", no_argument, NULL, 'C'},            {"broadcast", no_argument, NULL, 'B'},
     {"in-turn", no_argument, NULL, 'I'},          {"same-cpu", no_argument, NULL, 'A'},
+    {"cold", no_argument, NULL, 'D'},             {"residents", required_argument, NULL, 'R'},
     {"server-pid", required_argument, NULL, 'P'}, {"gate", no_argument, NULL, 'g'},
     {"help", no_argument, NULL, 'h'},             {NULL, 0, NULL, 0},
 };
@@ -75,6 +78,8 @@ static void check(const struct load_options *options)
         fail(0, "--udp goes with plain messages only");
     if (options->udp && options->size > MAX_DATAGRAM_SIZE)
         fail(0, "a datagram holds at most %u bytes", MAX_DATAGRAM_SIZE);
+    if (options->cold && (options->broadcast || options->in_turn || options->gate || options->udp))
+        fail(0, "--cold does not go with --broadcast, --in-turn, --gate or --udp");
     if (options->broadcast && (options->http || options->churn))
         fail(0, "--broadcast goes with plain messages only");
 }
@@ -99,6 +104,8 @@ static void apply(struct load_options *options, int option)
     case 'B': options->broadcast = true; break;
     case 'I': options->in_turn = true; break;
     case 'A': options->same_cpu = true; break;
+    case 'D': options->cold = true; break;
+    case 'R': options->residents = parse_count("residents", optarg, 0, MAX_CONNECTIONS); break;
     case 'g': options->gate = true; break;
     case 'h': fputs(usage, stdout); exit(0);
     default: fputs(usage, stderr); exit(EXIT_USAGE);

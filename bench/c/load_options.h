@@ -27,7 +27,9 @@ struct load_options {
     bool udp;
     bool churn;
     bool broadcast;
+    unsigned residents;
     bool in_turn;
+    bool cold;
     bool same_cpu;
     bool gate;
 };

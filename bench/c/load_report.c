@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "cpu_time.h"
 
 void window_begin(struct window *window, struct load *load)
 {
@@ -14,8 +13,8 @@ void window_begin(struct window *window, struct load *load)
     load->bytes_received = 0;
     histogram_clear(&load->latency);
     pid_t server = load->options->server_pid;
-    window->server_seen = server > 0 && cpu_time_of(server, &window->server_cpu);
-    cpu_time_of(getpid(), &window->load_cpu);
+    window->server_seen = server > 0 && cpu_time_of(server, &window->server_cpu, &window->server_loop);
+    cpu_time_of(getpid(), &window->load_cpu, NULL);
     window->began = now_ns();
 }
 
@@ -23,11 +22,15 @@ void window_end(struct window *window, const struct load *load)
 {
     uint64_t server_cpu = 0;
     uint64_t load_cpu = 0;
+    struct main_thread server_loop = {0};
     window->ended = now_ns();
     pid_t server = load->options->server_pid;
-    window->server_seen = window->server_seen && cpu_time_of(server, &server_cpu);
-    cpu_time_of(getpid(), &load_cpu);
+    window->server_seen = window->server_seen && cpu_time_of(server, &server_cpu, &server_loop);
+    cpu_time_of(getpid(), &load_cpu, NULL);
     window->server_cpu = server_cpu - window->server_cpu;
+    window->server_loop.nanoseconds = server_loop.nanoseconds - window->server_loop.nanoseconds;
+    window->server_loop.user_ticks = server_loop.user_ticks - window->server_loop.user_ticks;
+    window->server_loop.kernel_ticks = server_loop.kernel_ticks - window->server_loop.kernel_ticks;
     window->load_cpu = load_cpu - window->load_cpu;
     window->messages = load->messages;
     window->bytes_received = load->bytes_received;
@@ -82,6 +85,17 @@ static void print_errors(const struct load_errors *errors)
         print_text(errors->first);
 }
 
+static void print_server(const struct window *window)
+{
+    if (!window->server_seen) {
+        printf("\"server_cpu_ns\":null,\"loop_cpu_ns\":null,\"loop_user_ticks\":null,\"loop_kernel_ticks\":null,");
+        return;
+    }
+    const struct main_thread *loop = &window->server_loop;
+    printf("\"server_cpu_ns\":%" PRIu64 ",\"loop_cpu_ns\":%" PRIu64 ",", window->server_cpu, loop->nanoseconds);
+    printf("\"loop_user_ticks\":%" PRIu64 ",\"loop_kernel_ticks\":%" PRIu64 ",", loop->user_ticks, loop->kernel_ticks);
+}
+
 void window_report(const struct window *window, const struct load *load, const struct histogram *latency)
 {
     const struct load_options *options = load->options;
@@ -92,11 +106,10 @@ void window_report(const struct window *window, const struct load *load, const s
     printf("\"seconds\":%.6f,\"messages\":%" PRIu64 ",\"messages_per_second\":%.1f,\"bytes_received\":%" PRIu64 ",",
            seconds, window->messages, rate, window->bytes_received);
     print_latency(latency);
+    if (load->residents != NULL)
+        printf("\"resident_p99_us\":%.3f,", in_us(histogram_quantile(load->residents, 0.99)));
     print_distribution(latency);
-    if (window->server_seen)
-        printf("\"server_cpu_ns\":%" PRIu64 ",", window->server_cpu);
-    else
-        printf("\"server_cpu_ns\":null,");
+    print_server(window);
     printf("\"load_cpu_ns\":%" PRIu64 ",", window->load_cpu);
     print_errors(&load->errors);
     printf("}\n");

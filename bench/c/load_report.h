@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cpu_time.h"
 #include "load_state.h"
 
 struct window {
@@ -13,8 +14,9 @@ struct window {
     uint64_t messages;
     uint64_t bytes_received;
     uint64_t server_cpu;
+    struct main_thread server_loop; /* the thread that runs the loop, alone */
     uint64_t load_cpu;
-    bool server_seen; /* server_cpu is known */
+    bool server_seen; /* server_cpu and server_loop are known */
 };
 
 /* Forget what was counted before and note where the clocks stand. */

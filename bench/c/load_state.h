@@ -49,6 +49,7 @@ struct load {
     uint64_t messages;
     uint64_t bytes_received;
     struct histogram latency;
+    const struct histogram *residents; /* a herd: the latencies of those that had been there before; or NULL */
     struct load_errors errors;
     char *receive_buffer;
 };

@@ -12,8 +12,9 @@ from harness.errors import BenchError
 SOURCES = Path(__file__).resolve().parent.parent / "c"
 FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 PROGRAMS = {
-    "load": "load client connecting tls load_report load_errors load_options http_reply cpu_time stream_source "
-    "file_bytes histogram fail",
+    "load": "load client connecting descriptors tls load_report load_errors load_options http_reply cpu_time "
+    "stream_source file_bytes histogram fail",
+    "herd": "herd descriptors load_report load_errors load_options cpu_time stream_source histogram fail",
     "packet_load": "packet_load packets load_report load_errors load_options cpu_time histogram file_bytes fail",
     "packet_server": "packet_server packets listener file_bytes fail",
     "echo_epoll": "echo_epoll listener fail",

@@ -19,6 +19,8 @@ CHECK_TIMEOUT = 30.0
 _POOL_MAX = 16 << 20
 _BUFFER_MIN, _BUFFER_MAX = 256, 65536
 _NOT_INSTALLED = 3
+#: Where netloop reads on which CPUs the kernel's threads are to submit what it asks of its rings.
+_IO_CPUS = "NETLOOP_IO_CPUS"
 
 #: glibc serves blocks of 128 KiB and more by mmap until the first of them is freed whole; asyncio's 256 KiB receive
 #: buffer then costs an mmap and a munmap per message. A fixed, larger threshold keeps it on the heap from the start. It
@@ -33,17 +35,31 @@ class Contender:
 
     ``environment`` is what its processes get beside the caller's; ``loop`` the name by which the server programs know
     the loop, where that is not the contender's: the same loop from another ``PYTHONPATH`` is a contender of its own.
+    ``io_cpus`` is how many CPUs beside the server's its kernel threads get, for the submissions of as many rings; which
+    they are depends on the machine, so their numbers come into the environment when a run begins.
     """
 
     name: str
     python: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     loop: str = ""
+    io_cpus: int = 0
 
     @property
     def loop_name(self) -> str:
         """What ``--loop`` of a server program has to say."""
         return self.loop or self.name
+
+    def surroundings(self, settings: Settings) -> dict[str, str]:
+        """Return what its processes get beside the caller's environment.
+
+        Raises:
+            BenchError: it needs more CPUs than there are.
+        """
+        if not self.io_cpus:
+            return self.environment
+        cpus = settings.extra_cpus(self.io_cpus)
+        return {**self.environment, _IO_CPUS: ",".join(map(str, cpus))}
 
     def runs(self, row: Row) -> bool:
         """Whether this contender can serve the row: each C server serves a few kinds of bare protocols."""
@@ -80,17 +96,22 @@ ALL = {
         Contender("netloop-stalls", environment={"NETLOOP_STALL_THRESHOLD": "0.1"}, loop="netloop"),
         Contender("netloop-metrics"),
         Contender("netloop-copies"),
+        Contender("netloop-again", loop="netloop"),
+        Contender("netloop-io1", loop="netloop", io_cpus=1),
+        Contender("netloop-io2", loop="netloop", io_cpus=2),
         Contender("uvloop"),
         Contender("asyncio"),
         Contender("asyncio-mmap", environment=_MMAP_SETTING),
         Contender("rsloop"),
+        Contender("zuvloop"),
         Contender("rloop"),
         Contender("aiofastnet"),
     )
 }
 
-#: Measured only when named on the command line: what a setting of netloop's costs is a question of its own.
-ON_REQUEST = ("netloop-stalls", "netloop-metrics", "netloop-copies")
+#: Measured only when named on the command line: what a setting of netloop's costs is a question of its own, and so is
+#: what the method makes of one loop that is measured twice.
+ON_REQUEST = ("netloop-stalls", "netloop-metrics", "netloop-copies", "netloop-again", "netloop-io1", "netloop-io2")
 #: Measured in every row; the others in the rows that :data:`harness.rows.PEERS` lists.
 MAIN = ("c-uring", "c-epoll", "c-packets", "netloop", "uvloop", "asyncio")
 PEERS = tuple(name for name in ALL if name not in (*MAIN, *ON_REQUEST))
@@ -122,10 +143,12 @@ def check(contender: Contender, settings: Settings) -> Availability:
     """Find out in a process of its own whether a contender works here."""
     if not contender.python:
         return _check_c_server(contender, settings)
-    arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.loop_name]
-    place = server_environment(contender.environment)
+    arguments = [sys.executable, str(SERVERS / "loop_factories.py"), contender.loop_name, str(contender.io_cpus)]
     try:
+        place = server_environment(contender.surroundings(settings))
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=CHECK_TIMEOUT, check=False, env=place)
+    except BenchError as error:
+        return Availability(None, str(error))
     except subprocess.TimeoutExpired:
         return Availability(None, f"making a loop took longer than {CHECK_TIMEOUT:.0f} s")
     said = (done.stdout.strip() or done.stderr.strip() or f"ended with status {done.returncode}").splitlines()

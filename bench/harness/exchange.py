@@ -78,7 +78,7 @@ def _websocket(scratch: Path, row: Row) -> list[str]:
 def load_arguments(scratch: Path, row: Row) -> list[str]:
     """Return what the load generator is told of the messages and of what must come back."""
     match row.kind:
-        case "aiohttp" | "tls" | "fastapi":
+        case "aiohttp" | "saturate" | "tls" | "fastapi":
             return _http(scratch, "hello", _request("GET", "/"), _file(scratch, "hello.reply", HELLO))
         case "json":
             return _json(scratch)
@@ -121,7 +121,7 @@ def server_arguments(scratch: Path, row: Row) -> list[str]:
             certificate, key = _certificate(scratch)
             return ["--content", random_file(scratch, row.size), "--certificate", certificate, "--key", key]
         case _:
-            return []
+            return list(row.program.words)
 
 
 def _certificate(scratch: Path) -> tuple[str, str]:

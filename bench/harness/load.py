@@ -18,13 +18,16 @@ MARGIN = 45.0
 COUNTED_BY_BYTES = 64 * 1024
 #: A window must see several of the largest messages.
 LARGE, LARGE_SECONDS = 16 * 1024 * 1024, 2.0
-LATENCIES = ("p50_us", "p99_us", "p999_us")
+#: The last is that of connections that existed before a herd, and reported where there are some.
+LATENCIES = ("p50_us", "p99_us", "p999_us", "resident_p99_us")
 
 
 @dataclass(frozen=True)
 class Window:
     """What the load generator saw in its measured window: ``latencies`` by figure (none when none was measured, as of
-    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds.
+    packets that go one way) and their distribution, in microseconds; CPU times in nanoseconds. ``server_cpu`` is that
+    of all of the server's threads, ``loop_cpu`` that of its main thread alone, and ``kernel_share`` which part of the
+    latter it was in the kernel; None where the window was too short to tell.
     """
 
     seconds: float
@@ -33,6 +36,8 @@ class Window:
     distribution: list[list[float]]
     server_cpu: int
     load_cpu: int
+    loop_cpu: int
+    kernel_share: float | None
 
 
 def command(settings: Settings, server: Server, row: Row, seconds: float, warmup: float, count: int) -> list[str]:
@@ -82,11 +87,17 @@ def parse(line: str) -> Window:
     return Window(
         seconds=report["seconds"],
         messages=messages,
-        latencies={name: report[name] for name in LATENCIES} if report["max_us"] else {},
+        latencies={name: report[name] for name in LATENCIES if name in report} if report["max_us"] else {},
         distribution=report["distribution_us"] if report["max_us"] else [],
         server_cpu=server_cpu,
         load_cpu=report["load_cpu_ns"],
+        loop_cpu=report["loop_cpu_ns"],
+        kernel_share=_share(report["loop_kernel_ticks"], report["loop_user_ticks"]),
     )
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None
 
 
 def _run(arguments: list[str], cpu: int | None, limit: float) -> str:
@@ -123,7 +134,7 @@ def run(server: Server, row: Row, settings: Settings) -> Window:
     Raises:
         BenchError: errors under load, or the load generator failed or did not end.
     """
-    seconds = settings.seconds if row.size < LARGE else max(settings.seconds, LARGE_SECONDS)
+    seconds = max(settings.seconds, row.program.seconds, LARGE_SECONDS if row.size >= LARGE else 0.0)
     arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
     return parse(_run(arguments, cpu_of(row, settings), seconds + settings.warmup + MARGIN))
 

@@ -16,9 +16,11 @@ from harness.settings import Settings
 class Sample:
     """What one measurement gave: figures by name (see ``figures.py``), and the latencies' distribution if any.
 
-    ``cpu_us`` is the server's CPU time per message; ``server_busy`` and ``load_busy`` are the shares of the window
-    (0 to 1) in which the two processes ran; ``peak_rss_mib`` is the server's peak resident set, ``pss_mib`` its
-    proportional set after the window, or with idle connections open.
+    ``cpu_us`` is the server's CPU time per message, of all its threads, and ``loop_cpu_us`` that of the thread that
+    runs the loop, of which ``kernel_share`` was in the kernel. ``server_busy`` and ``load_busy`` are the shares of the
+    window (0 to 1) in which the two processes ran. ``peak_rss_mib`` is the server's peak resident set, ``pss_mib`` its
+    proportional set after the window, or with idle connections open. ``last_ms`` is when the last of a herd was served,
+    and ``resident_p99_us`` how long those had to wait that had been connected before.
     """
 
     contender: str
@@ -36,7 +38,7 @@ def measure(contender: Contender, row: Row, repeat: int, settings: Settings) -> 
     """
     if row.program.driver == "micro":
         return Sample(contender.name, row.name, repeat, _rounded(micro.measure(contender, row, settings)))
-    with Server(contender.command(row, settings), contender.environment, settings.server_cpu) as server:
+    with Server(contender.command(row, settings), contender.surroundings(settings), settings.server_cpu) as server:
         try:
             figures, distribution = _drive(server, row, settings)
         except BenchError as error:
@@ -61,7 +63,10 @@ def _drive(server: Server, row: Row, settings: Settings) -> tuple[dict[str, floa
     if row.program.driver == "idle":
         return _hold(server, row, settings), []
     window = load.run(server, row, settings)
-    return {**_figures(window), "pss_mib": server.memory()}, window.distribution
+    figures = {**_figures(window), "pss_mib": server.memory()}
+    if row.program.driver == "herd":
+        figures["last_ms"] = window.seconds * 1e3
+    return figures, window.distribution
 
 
 def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
@@ -78,9 +83,12 @@ def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
 
 
 def _figures(window: Window) -> dict[str, float]:
+    share = {} if window.kernel_share is None else {"kernel_share": window.kernel_share}
     return {
         "messages_per_second": window.messages / window.seconds,
         "cpu_us": window.server_cpu / window.messages / 1e3,
+        "loop_cpu_us": window.loop_cpu / window.messages / 1e3,
+        **share,
         "per_cpu_second": window.messages / window.server_cpu * 1e9,
         **window.latencies,
         "server_busy": window.server_cpu / window.seconds / 1e9,

@@ -29,7 +29,7 @@ def measure(contender: Contender, row: Row, settings: Settings) -> dict[str, flo
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=server_environment(contender.environment),
+            env=server_environment(contender.surroundings(settings)),
         )
     try:
         output, said = process.communicate(timeout=limit)

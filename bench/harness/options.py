@@ -26,7 +26,7 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(rows.QUICK, contenders.MAIN, (), 3, 0.3, 0.1, 0.15, 165.0),
-    "full": Profile(rows.FULL, contenders.MAIN, contenders.PEERS, 4, 0.4, 0.1, 0.15, 2340.0),
+    "full": Profile(rows.FULL, contenders.MAIN, contenders.PEERS, 5, 0.4, 0.1, 0.15, 3600.0),
 }
 
 #: What does not change the measurements is left out of the recorded command line.
@@ -59,17 +59,17 @@ def parser() -> argparse.ArgumentParser:
         description="Compare event loops as servers, with each other and with servers in C.",
     )
     add = result.add_argument
-    add("--profile", choices=PROFILES, default="quick", help="quick: under three minutes; full: under forty")
+    add("--profile", choices=PROFILES, default="quick", help="quick: under three minutes; full: under an hour")
     add("--rows", nargs="+", metavar="ROW", help="rows or patterns: protocol:100x1k, 'protocol:*x64', aiohttp:100")
     add("--loops", nargs="+", choices=contenders.ALL, metavar="LOOP", help=f"out of {', '.join(contenders.ALL)}")
-    add("--repeats", type=_repeats, metavar="N", help="visits of every row (quick 3, full 4)")
+    add("--repeats", type=_repeats, metavar="N", help="visits of every row (quick 3, full 5)")
     add("--seconds", type=_positive, metavar="S", help="length of a measured window (quick 0.3, full 0.4)")
     add("--warmup", type=_positive, metavar="S", help="checked but uncounted traffic before it (0.1)")
     add(
         "--budget",
         type=_positive,
         metavar="S",
-        help="begin no measurement after this time (quick 165, full 2340; none for chosen rows or loops)",
+        help="begin no measurement after this time (quick 165, full 3600; none for chosen rows or loops)",
     )
     add("--no-trace", action="store_true", help="do not count system calls")
     add("--server-cpu", type=int, metavar="CPU", help="CPU for the server (default: the last one allowed)")

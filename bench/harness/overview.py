@@ -20,19 +20,23 @@ from harness.targets import BASELINE, SUBJECT
 ECHO = ("protocol", "buffered", "streams", "sock")
 HTTP = "aiohttp and FastAPI"
 FILES = "files, uploads, downloads"
+CROWDS = "crowds"
+DATAGRAMS = "datagrams"
 REST = "everything else"
 #: Which panel the rows of a kind are in; those of other kinds are in REST.
 _PANELS = {
     **dict.fromkeys(("aiohttp", "wrk", "json", "tls", "fastapi", "websocket", "wsbroadcast"), HTTP),
-    **dict.fromkeys(("static", "upload", "upload_buffered", "upload_leases", "download"), FILES),
+    **dict.fromkeys(("static", "upload", "upload_buffered", "upload_leases", "download", "ingest"), FILES),
+    **dict.fromkeys(("udp", "packet_send", "packet_receive", "http3"), DATAGRAMS),
+    **dict.fromkeys(("churn", "saturate", "herd", "herd_deep", "herd_long", "herd_deep_long", "herd_busy"), CROWDS),
 }
 #: The panels of rows, in the columns they stand in.
-_COLUMNS = ((HTTP, FILES), (REST,))
+_COLUMNS = ((HTTP, CROWDS), (FILES, DATAGRAMS), (REST,))
 
-_TITLE = f"CPU per message, {SUBJECT} ÷ {BASELINE} (idle connections: memory); median and quartiles, less is better"
+_TITLE = f"CPU per message (idle: memory, herd: time), {SUBJECT} ÷ {BASELINE}: median and quartiles, ties hollow"
 _MARKERS = "os^Dv*"
-# In inches. At 120 dots per inch the width is 1200 pixels; the heights make a full run fit a screen.
-_WIDTH, _TITLE_HEIGHT, _ECHO_HEIGHT, _PANEL_HEIGHT, _ROW_HEIGHT = 10.0, 0.35, 2.6, 0.75, 0.165
+# In inches. At 120 dots per inch the width is 1392 pixels; the heights make a full run fit a screen.
+_WIDTH, _TITLE_HEIGHT, _ECHO_HEIGHT, _PANEL_HEIGHT, _ROW_HEIGHT = 11.6, 0.35, 2.6, 0.75, 0.165
 _SMALL, _MEDIUM, _LARGE = 8.5, 9.5, 11.5
 
 
@@ -48,8 +52,7 @@ def points(report: Report) -> list[Point]:
     """Return every row in which both loops were measured."""
     found = []
     for row in report.rows:
-        figure = "connection_kib" if row.program.driver == "idle" else "cpu_us"
-        ratio = report.summary.ratio(row.name, SUBJECT, BASELINE, figure)
+        ratio = report.summary.ratio(row.name, SUBJECT, BASELINE, row.program.figure)
         if ratio is not None:
             found.append(Point(row, ratio))
     return found
@@ -70,20 +73,35 @@ def _errors(drawn: list[Point]) -> list[list[float]]:
     return [[ratio.median - ratio.low for ratio in ratios], [ratio.high - ratio.median for ratio in ratios]]
 
 
+def face(point: Point) -> str:
+    """Return the colour inside the mark of a ratio: none for a tie."""
+    return "white" if point.ratio.is_tie else COLOURS[SUBJECT]
+
+
+def _draw_points(axes: Any, drawn: list[Point], places: Iterable[int]) -> None:
+    """Draw ratios with their quartiles; those of ties are hollow."""
+    style = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLOURS[SUBJECT]}
+    for place, point in zip(places, drawn, strict=True):
+        errors = _errors([point])
+        axes.errorbar([point.ratio.median], [place], xerr=errors, markerfacecolor=face(point), **style)
+
+
 def _limit(drawn: Iterable[Point]) -> float:
     return max(1.1, *(point.ratio.high for point in drawn)) * 1.04
 
 
-def _ticks(limit: float) -> list[float]:
-    """Return the places to mark along an axis of ratios, the last of them 1; none so near to it that texts touch."""
-    step = next((step for step in (0.25, 0.5, 1.0, 2.0, 5.0) if limit / step < 6), limit / 5)
+def _ticks(limit: float, most: int, apart: float) -> list[float]:
+    """Return the places to mark along an axis of ratios, the last of them 1, and none so near to it that texts touch:
+    as near as this share of the axis.
+    """
+    step = next((step for step in (0.25, 0.5, 1.0, 2.0, 5.0) if limit / step < most), limit / (most - 1))
     places = [step * count for count in range(int(limit / step) + 1)]
-    return [*(place for place in places if abs(place - 1.0) > 0.7 * step), 1.0]
+    return [*(place for place in places if abs(place - 1.0) > apart * limit), 1.0]
 
 
-def _set_ratio_axis(axis: Any, limit: float, baseline: str) -> None:
-    """Mark ratios along an axis. The line at 1 is named among the marks, where the name covers nothing."""
-    places = _ticks(limit)
+def _set_ratio_axis(axis: Any, limit: float, baseline: str, most: int, apart: float) -> None:
+    """Mark up to so many ratios along an axis. The line at 1 is named among them, where the name covers nothing."""
+    places = _ticks(limit, most, apart)
     axis.set_ticks(places, [*(f"{place:g}" for place in places[:-1]), baseline])
     axis.set_tick_params(labelsize=_SMALL)
     axis.get_ticklabels()[-1].set_color(COLOURS[BASELINE])
@@ -101,6 +119,9 @@ def _draw_echo(axes: Any, kind: str, drawn: list[Point], styles: dict[int, dict[
             yerr=_errors(line),
             **style,
         )
+        ties = [(point.row.connections * aside, point.ratio.median) for point in line if point.ratio.is_tie]
+        hollow = {"color": style["color"], "marker": style["marker"], "markersize": style["markersize"]}
+        axes.plot(*zip(*ties, strict=True) if ties else ([], []), linestyle="", markerfacecolor="white", **hollow)
     counts = sorted({point.row.connections for point in drawn})
     axes.set_xscale("log")
     axes.set_xlim(min(counts) / 2, max(counts) * 2)
@@ -129,7 +150,7 @@ def _echo(picture: Any, found: dict[str, list[Point]], colours: Any) -> None:
         _draw_echo(axes, kind, drawn, styles)
     limit = _limit(everything)
     columns[0].set_ylim(0.0, limit)
-    _set_ratio_axis(columns[0].yaxis, limit, f"{BASELINE}  1")
+    _set_ratio_axis(columns[0].yaxis, limit, f"{BASELINE}  1", most=6, apart=0.12)
     handles, labels = columns[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside right center", title="size", fontsize=_SMALL, title_fontsize=_SMALL)
 
@@ -137,15 +158,14 @@ def _echo(picture: Any, found: dict[str, list[Point]], colours: Any) -> None:
 def _draw_rows(axes: Any, title: str, drawn: list[Point], limit: float) -> None:
     places = range(len(drawn))
     axes.axvline(1.0, color=COLOURS[BASELINE], linewidth=1.2, zorder=1)
-    medians = [point.ratio.median for point in drawn]
-    axes.errorbar(medians, places, xerr=_errors(drawn), fmt="o", markersize=4, capsize=2, color=COLOURS[SUBJECT])
+    _draw_points(axes, drawn, places)
     axes.set_yticks(places, [point.row.label for point in drawn])
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.set_xlim(0.0, limit)
     axes.set_title(title, fontsize=_MEDIUM)
     axes.grid(axis="x", linewidth=0.3)
     axes.tick_params(labelsize=_SMALL)
-    _set_ratio_axis(axes.xaxis, limit, f"1\n{BASELINE}")
+    _set_ratio_axis(axes.xaxis, limit, f"1\n{BASELINE}", most=3, apart=0.4)
 
 
 def _rows(picture: Any, columns: list[dict[str, list[Point]]]) -> None:

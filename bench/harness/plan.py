@@ -11,6 +11,8 @@ from harness.rows import Row, too_many
 #: What a measurement takes beside its windows, roughly, in seconds: starting and ending the processes, each connection,
 #: and each byte of the messages that every connection exchanges before and after its window; tracing needs time too.
 _START, _PER_CONNECTION, _PER_BYTE, _ATTACH = 0.25, 1e-4, 0.6e-9, 0.3
+#: Until the last of a herd is served, and what a cold start takes beyond its window.
+_HERD, _COLD = 3.0, 1.0
 #: Each byte of a body that one Python program sends to another by QUIC, in seconds.
 _PER_HTTP3_BYTE = 150e-9
 #: Above so many bytes under way at once, system calls are not counted.
@@ -35,6 +37,7 @@ class Plan:
             overhead = _START + row.connections * (_PER_CONNECTION + 2 * row.size * row.depth * _PER_BYTE)
             if row.program.driver == "http3":
                 overhead += row.size * _PER_HTTP3_BYTE
+            overhead += {"herd": _HERD, "cold": row.program.seconds - window + _COLD}.get(row.program.driver, 0.0)
             once = 0.0
             if traced(row) and trace_window is not None:
                 once = trace_window + overhead + _ATTACH

@@ -19,7 +19,10 @@ START_TIMEOUT = 20.0
 STOP_TIMEOUT = 3.0
 
 #: Settings of the caller's shell that would silently change what is measured.
-_REMOVED = ("NETLOOP_FALLBACK", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
+_REMOVED = (
+    *("NETLOOP_FALLBACK", "NETLOOP_IO_CPUS", "NETLOOP_STALL_THRESHOLD"),
+    *("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC"),
+)
 
 
 def server_environment(extra: Mapping[str, str]) -> dict[str, str]:

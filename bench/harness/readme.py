@@ -6,9 +6,10 @@ from pathlib import Path
 from harness.errors import BenchError
 from harness.markdown import markdown
 from harness.report import Report
-from harness.rows import OVERVIEW, Row
+from harness.rows import OVERVIEW
 from harness.stress import stress_runs
-from harness.tables import BASELINES, ERROR, NOTHING, main_figure, ratio_text
+from harness.tables import BASELINES, ERROR, NOTHING, ratio_text
+from harness.targets import SUBJECT
 
 BENCH = Path(__file__).resolve().parent.parent
 PICTURE = "![Server CPU of netloop as a ratio to uvloop's](bench/results/overview.png)"
@@ -28,15 +29,6 @@ def replace(text: str, new: str, name: str, what: str = "results") -> str:
     return f"{before}{first}\n\n{new.strip()}\n\n{last}{after}"
 
 
-def short_ratio(report: Report, row: Row, baseline: str) -> str:
-    """Return netloop's ratio to a baseline; where the quartiles, as they are shown, include 1, it is a tie."""
-    text = ratio_text(report, row, "netloop", baseline, main_figure(row))
-    found = report.summary.ratio(row.name, "netloop", baseline, main_figure(row))
-    if found is None or not round(found.low, 2) <= 1 <= round(found.high, 2):
-        return text
-    return f"tie: {text}"
-
-
 def overview(report: Report) -> str:
     """Return what the project's README shows: netloop's ratios to uvloop and asyncio in a few rows, and a picture.
 
@@ -48,13 +40,13 @@ def overview(report: Report) -> str:
     text = (
         "Server CPU per message, request or connection (the last row: user-space memory of one) as a ratio; less than "
         "1 is better. `100 x 64 B` are 100 connections with messages of 64 bytes. Medians and quartiles of "
-        f"{settings['repeats']} interleaved repeats, {place['cpus']} CPUs, {kernel}, {place['python']}; where the "
-        "quartiles include 1 it is a tie."
+        f"{settings['repeats']} interleaved repeats, {place['cpus']} CPUs, {kernel}, {place['python']}; every repeat "
+        "starts its servers anew, and a ratio that is no farther from 1 than its quartiles from each other is a tie."
     )
     heads = ["| row | ratio to uvloop | ratio to asyncio |", "|---|---|---|"]
     lines = [*textwrap.wrap(text, 120, break_on_hyphens=False), "", *heads]
     for row in OVERVIEW:
-        ratios = [short_ratio(report, row, baseline) for baseline in BASELINES]
+        ratios = [ratio_text(report, row, SUBJECT, baseline, row.program.figure) for baseline in BASELINES]
         if NOTHING in ratios or ERROR in ratios:
             raise BenchError(f"the README shows {row.name}, of which this run has no figures; measure --profile full")
         lines.append(f"| {row.label} | {' | '.join(ratios)} |")

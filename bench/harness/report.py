@@ -10,7 +10,7 @@ from harness.errors import BenchError
 from harness.measure import Sample
 from harness.rows import Row, parse
 from harness.schedule import Outcome
-from harness.summary import Summary
+from harness.summary import ENOUGH_STARTS, Summary
 from harness.trace import Trace
 
 FORMAT = 2
@@ -57,6 +57,10 @@ class Report:
         for (row, contender), trace in self.outcome.traces.items():
             if trace.reason is not None:
                 notes.append(f"system calls of {row} on {contender} were not counted: {trace.reason}")
+        if self.settings["repeats"] < ENOUGH_STARTS:
+            notes.append(
+                f"fewer than {ENOUGH_STARTS} starts of each server: the next may change what is a tie and what is not"
+            )
         if not self.settings["tracing"]:
             notes.append("system calls were not counted: switched off")
         if self.settings["server_cpu"] is None:

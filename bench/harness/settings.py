@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.errors import BenchError
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -30,6 +32,18 @@ class Settings:
         settings = dataclasses.asdict(self)
         del settings["programs"], settings["scratch"]
         return settings
+
+    def extra_cpus(self, count: int) -> list[int]:
+        """Return that many CPUs beside the server's: those that nobody has, and then the load generator's.
+
+        Raises:
+            BenchError: there are not so many.
+        """
+        free = sorted(os.sched_getaffinity(0) - {self.server_cpu, self.load_cpu}, reverse=True)
+        found = [*free, *([] if self.load_cpu is None else [self.load_cpu])]
+        if self.server_cpu is None or len(found) < count:
+            raise BenchError(f"needs {count} CPU{'s' * (count > 1)} beside the server's, and there are {len(found)}")
+        return found[:count]
 
 
 def choose_cpus() -> tuple[int | None, int | None]:

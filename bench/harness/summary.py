@@ -6,15 +6,33 @@ from dataclasses import dataclass
 
 from harness.measure import Sample
 
+#: So many starts of a server tell how far starts differ. With fewer the quartiles are hardly more than guesses.
+ENOUGH_STARTS = 5
+
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles of ``count`` values."""
+    """Median and quartiles of ``count`` values. Each is of another start of the server, a ratio's of one of each."""
 
     median: float
     low: float
     high: float
     count: int
+
+    @property
+    def between_starts(self) -> float | None:
+        """How far starts differ: the distance between the quartiles as a share of the median; None of one start."""
+        return (self.high - self.low) / self.median if self.count > 1 and self.median else None
+
+    @property
+    def is_tie(self) -> bool:
+        """Of a ratio, whether it is no farther from 1 than its starts differ, in the two digits that are shown.
+
+        A pair's two starts ran right after one another, so that what differs from pair to pair is what a start
+        decides, such as the seed of hashes and the layout of memory, and less what the machine does meanwhile.
+        """
+        low, median, high = (round(100 * value) for value in (self.low, self.median, self.high))
+        return abs(median - 100) <= high - low
 
 
 def spread(values: list[float]) -> Spread:

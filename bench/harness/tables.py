@@ -1,5 +1,6 @@
 """The report as tables of text; ``markdown.py`` and ``terminal.py`` show them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.figures import FIGURES
@@ -8,8 +9,12 @@ from harness.rows import Row
 from harness.summary import Spread
 from harness.targets import BASELINE, Verdict, best_peer, judge
 
-NOTHING, ERROR = "-", "error"
+NOTHING, ERROR, TIE = "-", "error", "tie: "
 BASELINES = ("uvloop", "asyncio")
+
+
+#: The head of a column, and what it says of a row and a contender.
+Column = tuple[str, Callable[[Report, Row, str], str]]
 
 
 @dataclass(frozen=True)
@@ -37,18 +42,13 @@ def spread_text(found: Spread) -> str:
 
 
 def ratio_text(report: Report, row: Row, name: str, baseline: str, figure: str) -> str:
-    """Return a contender's ratio to a baseline, with its quartiles."""
+    """Return a contender's ratio to a baseline, with its quartiles, and whether it is a tie."""
     if (row.name, name) in report.outcome.failures:
         return ERROR
     found = report.summary.ratio(row.name, name, baseline, figure)
     if found is None:
         return NOTHING
-    return "1" if name == baseline else spread_text(found)
-
-
-def main_figure(row: Row) -> str:
-    """Return the figure that a row is compared by."""
-    return "connection_kib" if row.program.driver == "idle" else "cpu_us"
+    return "1" if name == baseline else f"{TIE if found.is_tie else ''}{spread_text(found)}"
 
 
 def comparison(report: Report) -> Table:
@@ -56,10 +56,11 @@ def comparison(report: Report) -> Table:
     names = report.present()
     lines = []
     for row in report.rows:
-        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, main_figure(row)) for name in names)])
+        lines.append([row.label, *(ratio_text(report, row, name, BASELINE, row.program.figure) for name in names)])
     title = (
-        "Server CPU per message (idle connections: user-space memory of each) ÷ uvloop, less is better: "
-        "median [quartiles] of the pairs from the same repeat"
+        "Server CPU per message (idle connections: user-space memory of each; herds: time until the last is served) ÷ "
+        f"{BASELINE}, less is better: "
+        "median [quartiles] of the pairs from the same repeat; a tie is nearer to 1 than the quartiles to each other"
     )
     return Table(title, ["row", *names], lines)
 
@@ -102,38 +103,55 @@ def _calls(report: Report, row: Row, name: str) -> str:
     return NOTHING if calls is None else number(calls)
 
 
-_DETAILS = ("messages_per_second", "cpu_us", "p50_us", "p99_us", "p999_us")
-_MEMORY = ("pss_mib", "connection_kib")
+def _percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _median(figure: str, show: Callable[[float], str] = number) -> Column:
+    def cell(report: Report, row: Row, name: str) -> str:
+        found = report.summary.figure(row.name, name, figure)
+        return NOTHING if found is None else show(found.median)
+
+    return FIGURES[figure].caption, cell
+
+
+def _ratio(baseline: str) -> Column:
+    def cell(report: Report, row: Row, name: str) -> str:
+        return ratio_text(report, row, name, baseline, row.program.figure)
+
+    return f"÷ {baseline}", cell
+
+
+def _between_starts(report: Report, row: Row, name: str) -> str:
+    found = report.summary.figure(row.name, name, row.program.figure)
+    return NOTHING if found is None or found.between_starts is None else _percent(found.between_starts)
+
+
+_COLUMNS = (
+    *(_median("messages_per_second"), _median("cpu_us")),
+    *map(_ratio, BASELINES),
+    ("between starts", _between_starts),
+    *(_median("loop_cpu_us"), _median("kernel_share", _percent)),
+    *map(_median, ("last_ms", "p50_us", "p99_us", "p999_us", "resident_p99_us")),
+    (FIGURES["calls"].caption, _calls),
+    *(_median("pss_mib"), _median("connection_kib"), _median("server_busy", _percent)),
+)
 
 
 def _detail(report: Report, row: Row, name: str) -> list[str]:
-    def text(figure: str) -> str:
-        found = report.summary.figure(row.name, name, figure)
-        return NOTHING if found is None else number(found.median)
-
     if (row.name, name) in report.outcome.failures:
-        return [row.label, name, ERROR, *[NOTHING] * (len(_DETAILS) + len(BASELINES) + len(_MEMORY) + 1)]
-    ratios = [ratio_text(report, row, name, baseline, main_figure(row)) for baseline in BASELINES]
-    busy = report.summary.figure(row.name, name, "server_busy")
-    return [
-        *(row.label, name),
-        *map(text, _DETAILS[:2]),
-        *ratios,
-        *map(text, _DETAILS[2:]),
-        _calls(report, row, name),
-        *map(text, _MEMORY),
-        NOTHING if busy is None else f"{busy.median:.0%}",
-    ]
+        return [row.label, name, ERROR, *[NOTHING] * (len(_COLUMNS) - 1)]
+    return [row.label, name, *(cell(report, row, name) for _, cell in _COLUMNS)]
 
 
 def details(report: Report) -> Table:
-    """Return the long table: a line per row and contender."""
-    captions = [FIGURES[figure].caption for figure in _DETAILS]
-    heads = ["row", "loop", *captions[:2], *(f"÷ {baseline}" for baseline in BASELINES), *captions[2:]]
-    heads += [FIGURES["calls"].caption, *(FIGURES[figure].caption for figure in _MEMORY), "server busy"]
+    """Return the long table: a line per row and contender, without the columns that have nothing in any line."""
     lines = []
     for row in report.rows:
         found = report.summary.contenders(row.name)
         names = [name for name in report.present() if name in found or (row.name, name) in report.outcome.failures]
         lines += [_detail(report, row, name) for name in names]
-    return Table("All figures (medians over the repeats)", heads, lines)
+    heads = ["row", "loop", *(caption for caption, _ in _COLUMNS)]
+    kept = [place for place in range(len(heads)) if place < 2 or any(line[place] != NOTHING for line in lines)]
+    title = "All figures (medians over the starts; between starts: the quartiles' distance, as a share of the median)"
+    return Table(title, [heads[place] for place in kept], [[line[place] for place in kept] for line in lines])

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from harness.figures import FIGURES
 from harness.rows import Row
 from harness.summary import Spread, Summary
 
@@ -16,7 +17,7 @@ BEST_PEER_SHARE = 0.95
 #: Reached by settings of the C library or by no Python at all, so no peers of a loop.
 NO_PEERS = (
     SUBJECT,
-    *("netloop-spin", "netloop-stalls", "netloop-metrics", COPIES),
+    *("netloop-spin", "netloop-stalls", "netloop-metrics", "netloop-again", "netloop-io1", "netloop-io2", COPIES),
     *("c-uring", "c-epoll", "c-packets"),
 )
 
@@ -45,10 +46,13 @@ def _efficiency(rows: str, bound: float, against: str = BASELINE) -> Target:
 
 TARGETS = (
     Target("protocol:10x64 protocol:100*x64 protocol:10x1k protocol:100x1k protocol:1000x1k", "cpu_us", 0.69),
-    Target("protocol:10*x16k", "cpu_us", 0.80),
+    Target("protocol:1x64", "cpu_us", 0.90),
+    Target("protocol:10x16k protocol:1000x16k protocol:10000x16k", "cpu_us", 0.80),
+    Target("protocol:100x16k", "cpu_us", 0.90),
     Target("protocol:10*x128k", "cpu_us", 0.90),
     Target("buffered:10* streams:10* sock:10*", "cpu_us", 0.80),
-    Target("protocol:1x* buffered:1x* streams:1x* sock:1x*", "p50_us", 1.0),
+    Target("protocol:1x64", "p50_us", 0.95),
+    Target("protocol:1x1* buffered:1x* streams:1x* sock:1x*", "p50_us", 1.0),
     _efficiency("churn:* broadcast:*", 1.5),
     _efficiency("aiohttp:* json:* wrk:* fastapi:*", 1.15),
     _efficiency("static:*x1m static:*x100m", 2.0),
@@ -69,7 +73,13 @@ TARGETS = (
     # On uvloop both are by BufferedProtocol.
     Target("upload_buffered:* upload_leases:*", "cpu_us", 0.95),
     Target("idle:*", "connection_kib", 0.5),
+    # For one connection the call that waits for a message, and hardly more; for ten, one for all of them in turn.
+    Target("protocol:1x64", "calls", 1.05, against=None),
+    Target("protocol:10x64", "calls", 0.11, against=None),
     Target("protocol:100*x64 protocol:100*x1k", "calls", 0.05, against=None),
+    # However many come at once, nobody is to wait longer.
+    Target("herd*:2000", "last_ms", 1.0),
+    Target("herd*:2000 saturate:*", "p99_us", 1.0),
 )
 
 
@@ -120,9 +130,11 @@ def judge(rows: Iterable[Row], summary: Summary, calls: dict[tuple[str, str], fl
 
 
 def best_peer(row: Row, summary: Summary) -> Verdict | None:
-    """Compare netloop with the loop that does most for a CPU second in a row; with idle connections, the smallest."""
-    figure = "connection_kib" if row.program.driver == "idle" else "per_cpu_second"
-    at_most = figure == "connection_kib"
+    """Compare netloop with the loop that does most for a CPU second in a row; with what the row is compared by, if that
+    is something else, such as the memory of idle connections.
+    """
+    figure = "per_cpu_second" if row.program.figure == "cpu_us" else row.program.figure
+    at_most = not FIGURES[figure].more_is_better
     peers = {}
     for name in summary.contenders(row.name):
         if name not in NO_PEERS and (found := summary.figure(row.name, name, figure)) is not None:

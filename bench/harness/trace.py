@@ -68,7 +68,7 @@ def trace(contender: Contender, row: Row, settings: Settings) -> Trace:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="netloop-bench-") as scratch,
-            Server(contender.command(row, settings), contender.environment, settings.server_cpu) as server,
+            Server(contender.command(row, settings), contender.surroundings(settings), settings.server_cpu) as server,
         ):
             prime(server, row, settings)
             summary = Path(scratch) / "summary"

@@ -8,19 +8,9 @@ import sys
 import threading
 
 from echo_protocol import Echo
+from echo_work import Working
 from loop_factories import LoopFactory, loop_factory
 from serving import BACKLOG, HOST, add_options, die_with_parent, port_of, raise_descriptor_limit
-
-
-class Working(Echo):
-    """Does something in Python before it answers."""
-
-    rounds = 0
-
-    def data_received(self, data: bytes) -> None:
-        for _ in range(self.rounds):
-            pass
-        super().data_received(data)
 
 
 async def _serve(protocol: type[Echo], ports: queue.SimpleQueue[int]) -> None:

@@ -1,7 +1,8 @@
 """The event loops a server program can run on, by the name given to ``--loop``.
 
-Run as a program it tells the harness whether one of them works here: ``python loop_factories.py NAME`` prints its
-version and exits 0, or prints why not and exits 3 (not installed) or 4 (installed, but it refuses to run).
+Run as a program it tells the harness whether one of them works here: ``python loop_factories.py NAME THREADS`` prints
+its version and exits 0, or prints why not and exits 3 (not installed) or 4 (installed, but it refuses to run). THREADS
+is how many kernel threads are to submit for it; a loop that has another number has not understood its settings.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -25,6 +27,7 @@ MODULES = {
     "netloop-metrics": "netloop",
     "netloop-copies": "netloop",
     "rsloop": "rsloop",
+    "zuvloop": "zuvloop",
     "rloop": "rloop",
     "aiofastnet": "aiofastnet",
 }
@@ -69,16 +72,46 @@ def version(name: str) -> str:
         return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
+def submitting_threads() -> int:
+    """Return how many kernel threads submit for this process's rings (IORING_SETUP_SQPOLL)."""
+    names = (task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir())
+    return sum(name.startswith("iou-sqp") for name in names)
+
+
+async def _submitting_threads() -> int:
+    """Count them while the loop listens, since it may not have asked for them before."""
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    try:
+        return submitting_threads()
+    finally:
+        server.close()
+
+
+def _try(factory: LoopFactory, threads: int) -> None:
+    """Make a loop, and see whether it has that many threads that submit.
+
+    Raises:
+        RuntimeError: it has another number.
+    """
+    if not threads:
+        factory().close()
+        return
+    with asyncio.Runner(loop_factory=factory) as runner:
+        found = runner.run(_submitting_threads())
+    if found != threads:
+        raise RuntimeError(f"{found} kernel threads submit for this loop, and not {threads}")
+
+
 def main() -> int:
     """Try the loop named on the command line and say what came of it."""
-    name = sys.argv[1]
+    name, threads = sys.argv[1], int(sys.argv[2])
     try:
         factory = loop_factory(name)
     except ImportError as error:
         print(error)
         return EXIT_NOT_INSTALLED
     try:
-        factory().close()
+        _try(factory, threads)
     except Exception as error:  # Whatever a foreign loop raises here is the reason to report.
         print(f"{type(error).__name__}: {error}")
         return EXIT_REFUSED

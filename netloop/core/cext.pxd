@@ -571,7 +571,7 @@ cdef extern from "nl_prep.h" nogil:
 
 
 cdef extern from "nl_accept.h" nogil:
-    unsigned nl_accept_queue(int fd)
+    unsigned nl_accept_queue(int fd, unsigned *limit)
     int nl_accept_now(int fd, sockaddr *address, socklen_t *length)
     int nl_name_of(int descriptor, sockaddr *address, socklen_t *length)
 

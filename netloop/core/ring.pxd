@@ -166,6 +166,8 @@ cdef class Ring:
     cdef uint64_t calls
     cdef dict late_calls
     cdef unsigned most_completions
+    # How many completions the last dispatch found.
+    cdef unsigned dispatched
 
     cdef inline bint has_work(self):
         """Is there something to flush or to dispatch, so that the loop must not sleep?"""

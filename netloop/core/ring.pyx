@@ -775,6 +775,7 @@ cdef class Ring:
         cdef unsigned remaining = c.nl_ring_ready(&self.ring)
         if remaining > self.most_completions:
             self.most_completions = remaining
+        self.dispatched = remaining
         try:
             while remaining and c.nl_ring_next(&self.ring, &cqe):
                 remaining -= 1

@@ -68,7 +68,7 @@ cdef class LoopCore:
         self._signal_handlers = {}  # signal number: its handle, which is run as often as the signal comes
 
     def _set_up(self, dict options, double spin, bint eager_writes):
-        """Make the rings, once, from the options of EventLoop: one, or one for each of the `pollers`. Raises OSError."""
+        """Make the rings, once, from the options of EventLoop: one, or one for each of the pollers. Raises OSError."""
         cdef Ring each
         self.spin = spin
         self.eager_writes = eager_writes

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 from netloop.core.cext cimport nl_file, sockaddr_storage, socklen_t
 from netloop.transports.fixed_socket cimport Origin
 from netloop.transports.stream cimport StreamTransport
@@ -5,9 +7,16 @@ from netloop.core.turn cimport LoopCore
 from netloop.core.ring cimport Endpoint, Ring
 
 cdef enum:
-    # How many accepts are submitted together, and how many connections one turn takes.
+    # How many accepts are submitted together.
     LANES = 16
+    # How many connections a turn begins to serve: one for so many completions that it has, within these bounds.
+    SHARE = 8
+    FEWEST = 8
     MOST = 128
+    # A queue of which one part in so many is taken may soon be full.
+    PRESSURE = 8
+    # How many connections may be accepted and wait to be served.
+    MOST_WAITING = 4096
 
 
 cdef struct accept_lane:
@@ -16,8 +25,6 @@ cdef struct accept_lane:
     # Where in the fixed-file table the connection goes; -1: it gets a descriptor.
     int slot
     int descriptor
-    # Is it accepted, and nobody serves it yet?
-    bint waits
 
 
 cdef class Listener(Endpoint):
@@ -30,7 +37,18 @@ cdef class Listener(Endpoint):
     # What its connections on the loop's other rings come from, in the order of those.
     cdef list other_origins
     cdef nl_file file
+    # The accepts in flight.
     cdef accept_lane lanes[LANES]
+    # Connections that are accepted, and nobody serves yet: `count` from `first` on, in memory for `room`.
+    cdef accept_lane *waiting
+    cdef int first
+    cdef int count
+    cdef int room
+    # Is _serve_rest() scheduled?
+    cdef bint resumes
+    # How many connections this turn may still begin to serve, and which turn that is.
+    cdef int left
+    cdef uint64_t turn
     # Does the kernel tell how many connections wait in this socket's queue?
     cdef bint tells_queue
     # Has an accept found nothing?
@@ -47,8 +65,11 @@ cdef class Listener(Endpoint):
     cdef int note_result(self, accept_lane *lane, int res) except -1
     cdef int on_refused(self, int error) except -1
     cdef int begin_rest(self, str message, object exception) except -1
-    cdef bint has_waiting(self) noexcept
+    cdef int may_begin(self) noexcept
+    cdef int add_waiting(self, accept_lane *lane) except -1
     cdef int serve_waiting(self) except -1
+    cdef int go_on_later(self) except -1
+    cdef int serve_later(self) except -1
     cdef int serve(self, accept_lane *lane) except -1
     cdef Origin origin_on(self, Ring ring)
     cdef StreamTransport make_transport(self, Ring ring, nl_file file, object sock, accept_lane *lane, object protocol,

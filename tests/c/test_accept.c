@@ -78,23 +78,27 @@ CASE(the_length_of_a_queue_is_known)
 {
     struct sockaddr_in address;
     int clients[3], listener = listen_on_loopback(&address);
+    unsigned limit;
     fcntl(listener, F_SETFL, O_NONBLOCK);
-    CHECK_EQUAL(nl_accept_queue(listener), 0);
+    CHECK_EQUAL(listen(listener, 77), 0);
+    CHECK_EQUAL(nl_accept_queue(listener, &limit), 0);
+    CHECK_EQUAL(limit, 77);
     CHECK_EQUAL(nl_accept_now(listener, NULL, NULL), -EAGAIN);
     for (unsigned i = 0; i < 3; i++) {
         clients[i] = connect_to(&address);
-        CHECK_EQUAL(nl_accept_queue(listener), i + 1);
+        CHECK_EQUAL(nl_accept_queue(listener, &limit), i + 1);
     }
     int accepted = nl_accept_now(listener, NULL, NULL);
     CHECK(accepted >= 0);
     CHECK(fcntl(accepted, F_GETFD) & FD_CLOEXEC);
     CHECK(fcntl(accepted, F_GETFL) & O_NONBLOCK);
-    CHECK_EQUAL(nl_accept_queue(listener), 2);
+    CHECK_EQUAL(nl_accept_queue(listener, &limit), 2);
     close(accepted);
     for (unsigned i = 0; i < 3; i++)
         close(clients[i]);
     close(listener);
-    CHECK_EQUAL(nl_accept_queue(listener), 1);
+    CHECK_EQUAL(nl_accept_queue(listener, &limit), 1);
+    CHECK_EQUAL(limit, 0);
     CHECK_EQUAL(nl_accept_now(listener, NULL, NULL), -EBADF);
 }
 

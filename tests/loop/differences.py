@@ -88,6 +88,9 @@ CLOSES_CONNECTIONS = "closing the loop closes its connections, with a warning fo
 # loop name → "module::test" or "module::test[parameters without the loop]" → difference
 DIFFERENCES: dict[str, dict[str, Difference]] = {
     "asyncio": {
+        "test_crowds::test_a_connection_is_answered_before_a_crowd_is": fails(
+            "it accepts as many as the backlog at once, and one turn serves them all"
+        ),
         "test_sendfile::test_a_cancelled_transfer_into_a_socket_tells_how_much_was_sent": fails(
             "the file's position is not set when a transfer into a socket is cancelled"
         ),
@@ -165,6 +168,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         ),
     },
     "uvloop": {
+        "test_crowds::test_who_waits_when_the_loop_is_closed_hears_of_it": skipped(
+            "loop.close() does not return while connections are open that the server was closed with"
+        ),
         "test_datagram::test_the_errors_of_what_was_sent_before_close_are_told[in error_received]": fails(
             "errors are not told after close()"
         ),

@@ -9,7 +9,7 @@ import pytest
 from harness import wrk
 from harness.contenders import Availability
 from harness.errors import BenchError
-from harness.exchange import frame
+from harness.exchange import frame, load_arguments, server_arguments
 from harness.measure import Sample
 from harness.report import Report
 from harness.rows import FULL, PEERS, QUICK, Row, parse
@@ -105,6 +105,21 @@ def test_the_best_peer_is_the_loop_that_does_most_and_no_c_server() -> None:
     assert found is not None
     assert (found.against, found.met) == ("rloop", False)
     assert found.measured.median == pytest.approx(0.875)
+
+
+def test_peers_in_a_herd_are_compared_by_the_time_until_the_last_is_served() -> None:
+    herd = Row("herd", 2000)
+    times = (("netloop", 1200.0), ("uvloop", 2400.0), ("asyncio", 1000.0))
+    samples = [Sample(name, herd.name, 0, {"cpu_us": 100.0, "last_ms": last}) for name, last in times]
+    found = best_peer(herd, Summary(samples))
+    assert found is not None
+    assert (found.figure, found.against, found.met) == ("last_ms", "asyncio", False)
+    assert found.measured.median == pytest.approx(1.2)
+
+
+def test_a_server_of_a_herd_is_told_how_many_may_wait_and_how_long_it_works(tmp_path: Path) -> None:
+    assert server_arguments(tmp_path, Row("herd_deep_long", 2000)) == ["--busy", "500", "--backlog", "1024"]
+    assert load_arguments(tmp_path, Row("herd_busy", 2000)) == ["--size", "64"]
 
 
 @pytest.mark.parametrize("row", FULL, ids=lambda row: row.name)

@@ -16,6 +16,8 @@ from harness.report import Report
 from harness.rows import FULL, QUICK, Row, parse
 from harness.schedule import Outcome
 
+#: What rows are compared by.
+FIGURES = ("cpu_us", "connection_kib", "last_ms")
 #: Up to this width and height a picture fits a screen.
 WIDTH, HEIGHT = 1400, 900
 
@@ -27,7 +29,7 @@ def report(rows: tuple[Row, ...], ratio: float = 0.8) -> Report:
         for name, value in (("netloop", ratio), ("uvloop", 1.0)):
             for repeat in range(2):
                 spent = value * (1 + 0.1 * repeat) if name == "netloop" else value
-                samples.append(Sample(name, row.name, repeat, {"cpu_us": spent, "connection_kib": spent}))
+                samples.append(Sample(name, row.name, repeat, dict.fromkeys(FIGURES, spent)))
     contenders = {name: Availability("1.0") for name in ("netloop", "uvloop")}
     return Report("bench", {}, {}, list(rows), contenders, {}, {}, Outcome(samples))
 
@@ -55,7 +57,8 @@ def size_of_png(path: Path) -> tuple[int, int]:
 def test_every_measured_row_is_in_one_panel() -> None:
     found = overview.panels(overview.points(report(FULL)))
     assert sorted(point.row.name for drawn in found.values() for point in drawn) == sorted(row.name for row in FULL)
-    assert list(found) == [*overview.ECHO, overview.FILES, overview.REST, overview.HTTP]
+    rest = (overview.FILES, overview.CROWDS, overview.REST, overview.DATAGRAMS, overview.HTTP)
+    assert list(found) == [*overview.ECHO, *rest]
     assert [len(found[kind]) for kind in overview.ECHO] == [20, 20, 20, 20]
 
 

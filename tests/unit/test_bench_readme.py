@@ -56,13 +56,16 @@ def test_the_readme_shows_eight_rows_and_a_picture_that_is_there() -> None:
     ("costs", "shown"),
     [
         ((9.0, 10.0, 11.0), "tie: 1.00 [0.95-1.05]"),
-        ((10.0, 12.0, 14.0), "1.20 [1.10-1.30]"),
-        ((9.0, 9.5, 10.4), "0.95 [0.93-0.99]"),
+        ((11.0, 12.0, 13.0), "1.20 [1.15-1.25]"),
+        ((9.0, 9.5, 10.4), "tie: 0.95 [0.93-0.99]"),
+        ((9.3, 9.5, 9.7), "0.95 [0.94-0.96]"),
+        # As far from 1 as from each other.
+        ((10.0, 11.0, 12.0), "tie: 1.10 [1.05-1.15]"),
         # What is shown as 1.00 is 1 to whoever reads it.
         ((10.02, 10.04, 10.2), "tie: 1.00 [1.00-1.01]"),
     ],
 )
-def test_a_ratio_whose_quartiles_include_1_is_a_tie(costs: tuple[float, ...], shown: str) -> None:
+def test_a_ratio_no_farther_from_1_than_its_starts_differ_is_a_tie(costs: tuple[float, ...], shown: str) -> None:
     row = OVERVIEW[0]
     text = overview(report(dict.fromkeys(OVERVIEW, COSTS) | {row: costs}))
     assert cells(text)[row.label][0] == shown
