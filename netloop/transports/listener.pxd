@@ -65,7 +65,7 @@ cdef class Listener(Endpoint):
     cdef int note_result(self, accept_lane *lane, int res) except -1
     cdef int on_refused(self, int error) except -1
     cdef int begin_rest(self, str message, object exception) except -1
-    cdef int may_begin(self) noexcept
+    cdef int may_begin(self) except -1
     cdef int add_waiting(self, accept_lane *lane) except -1
     cdef int serve_waiting(self) except -1
     cdef int go_on_later(self) except -1

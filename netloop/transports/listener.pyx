@@ -266,11 +266,15 @@ cdef class Listener(Endpoint):
 
     # Serving ----------------------------------------------------------------------------------------------------
 
-    cdef int may_begin(self) noexcept:
+    cdef int may_begin(self) except -1:
         """How many more connections this turn may begin to serve: the more it has to do else, the more."""
+        cdef unsigned dispatched
         if self.turn != self.loop.turns:
             self.turn = self.loop.turns
-            self.left = min(<int>MOST, max(<int>FEWEST, <int>(self.ring.dispatched // SHARE)))
+            dispatched = self.ring.dispatched
+            for ring in self.loop.others:
+                dispatched += (<Ring>ring).dispatched
+            self.left = min(<int>MOST, max(<int>FEWEST, <int>(dispatched // SHARE)))
         return self.left
 
     cdef int add_waiting(self, accept_lane *lane) except -1:
