@@ -714,7 +714,7 @@ def make_packets(LoopCore loop, sock, protocol, address, waiter, dict extra, siz
     extra = names_of(sock, extra)
     transport.family = sock.family
     transport.batch_limit = 1 if unix else 64
-    transport.outbox = PacketOutbox(1 if unix else packet_options.kernel_segments())
+    transport.outbox = PacketOutbox(packet_options.segments_of(sock))
     transport.receive_message.msg_controllen = control_room
     transport.address = address or None
     if not unix:
