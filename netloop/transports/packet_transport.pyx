@@ -68,6 +68,9 @@ cdef class PacketTransport(DatagramBase):
         self.errors = set()
         self.mtus = {}
 
+    def __init__(self):
+        raise TypeError("a packet transport is made by EventLoop.create_packet_endpoint()")
+
     cdef bint has_sends(self) noexcept:
         return self.sending != 0
 
