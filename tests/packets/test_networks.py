@@ -266,3 +266,22 @@ async def test_requests_for_an_echo_leave_one_by_one(loop, network):
         answers = await protocol.until_packets(10)
         assert [struct.unpack_from("!H", answer, 6)[0] for answer in answers] == list(range(10))
         assert {len(answer) for answer in answers} == {50}
+
+
+@FAMILIES
+async def test_an_interface_that_comes_again_under_its_name(loop, network, family):
+    """It has another index then; who names it means the new one."""
+    host, name = getattr(network.near, family), network.near.name
+    length, nodad = ("24", ()) if family == "four" else ("64", ("nodad",))
+    sock = network.near.socket("0.0.0.0" if family == "four" else "::")
+    to = (host, sock.getsockname()[1])
+    async with packets(sock=sock) as protocol:
+        for number in (1, 2):
+            with network.near.inside():
+                protocol.transport.send_packets([b"named"], to, source=(host, name))
+            await protocol.until_packets(number)
+            network.near.run("ip", "link", "delete", name)
+            network.near.run("ip", "link", "add", name, "type", "veth", "peer", "name", "nl-other")
+            network.near.run("ip", "address", "add", f"{host}/{length}", "dev", name, *nodad)
+            network.near.run("ip", "link", "set", name, "up")
+        assert not protocol.errors
