@@ -43,6 +43,7 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
+    cdef int settle_exit(self) except -1
     cdef int wait(self) except -1
     cdef bint spin_awhile(self, int64_t limit) except -1
     cdef int schedule_farewell(self, Endpoint endpoint) except -1
