@@ -119,20 +119,24 @@ cdef class Lease:
         return PyBytes_FromStringAndSize(<const char *>self.data, self.length)
 
     def __getitem__(self, index):
-        cdef Py_ssize_t at
+        cdef Py_ssize_t at, end, step
+        cdef Py_ssize_t length = self.length
+        cdef const unsigned char *data = self.data
         self.check_live()
+        # An __index__() of the program's may release or split the lease: what is read is what it was before.
         if isinstance(index, slice):
-            start, stop, step = index.indices(self.length)
-            at = start
+            at, end, step = index.indices(length)
+            self.check_live()
             if step == 1:
-                return PyBytes_FromStringAndSize(<const char *>self.data + at, max(0, <Py_ssize_t>stop - at))
-            return bytes(self)[index]
+                return PyBytes_FromStringAndSize(<const char *>data + at, max(0, end - at))
+            return PyBytes_FromStringAndSize(<const char *>data, length)[index]
         at = index
+        self.check_live()
         if at < 0:
-            at += self.length
-        if not 0 <= at < self.length:
+            at += length
+        if not 0 <= at < length:
             raise IndexError("index out of range of the lease")
-        return self.data[at]
+        return data[at]
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         cdef bint live

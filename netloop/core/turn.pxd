@@ -46,6 +46,7 @@ cdef class LoopCore:
 
     cdef int turn(self) except -1
     cdef int settle(self) except -1
+    cdef int settle_exit(self) except -1
     cdef int wait(self) except -1
     cdef int pass_on(self, Ring ring) except -1
     cdef int dispatch_ending(self) except -1

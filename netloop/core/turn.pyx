@@ -163,7 +163,11 @@ cdef class LoopCore:
     def _run_once(self):
         """Run turns until the loop is told to stop; asyncio's run_forever() calls this in a loop of its own."""
         while True:
-            self.turn()
+            try:
+                self.turn()
+            except (SystemExit, KeyboardInterrupt):
+                self.settle_exit()
+                raise
             if self._stopping:
                 self.settle()
                 return
@@ -175,6 +179,16 @@ cdef class LoopCore:
             if each.dirty or c.nl_ring_unsubmitted(&each.ring):
                 each.flush()
                 each.enter(0, 0)
+        return 0
+
+    cdef int settle_exit(self) except -1:
+        """The same when an exception leaves the loop, unless it leaves a forked child."""
+        if self.ring.ring.fd < 0:
+            return 0
+        try:
+            self.settle()
+        except OSError:
+            pass  # should the loop run again, its enter meets the error again
         return 0
 
     cdef int turn(self) except -1:

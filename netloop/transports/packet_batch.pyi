@@ -3,6 +3,7 @@ from typing import Any, final, overload
 
 @final
 class Packet:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     # bytes, or with a pool a memoryview: who makes the endpoint knows which.
     def payload(self) -> bytes | Any: ...

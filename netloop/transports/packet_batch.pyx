@@ -33,6 +33,9 @@ cdef class Packet:
     can be received. What the endpoint was not asked for by ``fields``, or the kernel does not know, is None.
     """
 
+    def __init__(self):
+        raise TypeError("a packet is made by its batch: PacketProtocol.packets_received()")
+
     @property
     def source(self):
         """The sender's address, as ``socket.recvfrom()`` gives it; None for a UNIX socket without a name."""

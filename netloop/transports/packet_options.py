@@ -17,8 +17,8 @@ __all__ = [
     "coalesces",
     "configure",
     "interface_index",
-    "kernel_segments",
     "path_mtu",
+    "segments_of",
     "source_address",
 ]
 
@@ -106,7 +106,12 @@ def _ask(sock: socket.socket, names: frozenset[str], dont_fragment: bool | str |
             sock.setsockopt(level, discover, _DISCOVER[dont_fragment])
 
 
-def kernel_segments() -> int:
+def segments_of(sock: socket.socket) -> int:
+    """How many datagrams of a socket are one send at most. UDP cuts them apart; other protocols would join them."""
+    return _kernel_segments() if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_UDP else 1
+
+
+def _kernel_segments() -> int:
     """How many datagrams this kernel sends at once: 64, or 128 from Linux 6.9 on. Tried once, on the loopback."""
     global _segments
     if not _segments:

@@ -9,6 +9,7 @@ from netloop.transports.datagram_base import DatagramBase
 
 @final
 class PacketTransport(DatagramBase):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def send_packets(
         self,
         payloads: Sequence[bytes | bytearray | memoryview] | bytes | bytearray | memoryview,

@@ -68,6 +68,9 @@ cdef class PacketTransport(DatagramBase):
         self.errors = set()
         self.mtus = {}
 
+    def __init__(self):
+        raise TypeError("a packet transport is made by EventLoop.create_packet_endpoint()")
+
     cdef bint has_sends(self) noexcept:
         return self.sending != 0
 
@@ -379,12 +382,14 @@ cdef class PacketTransport(DatagramBase):
             name = "source" if source is not None else "ecn" if ecn is not None else "at"
             raise ValueError(f"{name}: a UNIX socket has no such thing")
         if source is not None:
-            found = self.sources.get(source) if type(source) in (str, tuple) else None
+            lasts = is_lasting(source)
+            found = self.sources.get(source) if lasts else None
             if found is None:
                 found = packet_options.source_address(self.family, source)
                 if len(self.sources) >= KNOWN_LIMIT:
                     self.sources.clear()
-                self.sources[source] = found
+                if lasts:
+                    self.sources[source] = found
             packed, interface = found
             if len(packed) == 4:
                 used = c.nl_control_add_source4(memory, used, PyBytes_AS_STRING(packed), interface)
@@ -627,6 +632,14 @@ cdef class PacketTransport(DatagramBase):
         return 0
 
 
+cdef bint is_lasting(object source):
+    """Will a source always mean what it means now? The name of an interface may come to mean another one."""
+    cdef object host = source, interface = None
+    if type(source) is tuple and len(source) == 2:
+        host, interface = source
+    return type(host) is str and "%" not in host and (interface is None or type(interface) is int)
+
+
 cdef tuple checked_packets(object payloads, Py_ssize_t limit):
     """The packets of a call as bytes; TypeError or ValueError for the first that is none or too large."""
     cdef tuple packets
@@ -714,7 +727,7 @@ def make_packets(LoopCore loop, sock, protocol, address, waiter, dict extra, siz
     extra = names_of(sock, extra)
     transport.family = sock.family
     transport.batch_limit = 1 if unix else 64
-    transport.outbox = PacketOutbox(1 if unix else packet_options.kernel_segments())
+    transport.outbox = PacketOutbox(packet_options.segments_of(sock))
     transport.receive_message.msg_controllen = control_room
     transport.address = address or None
     if not unix:

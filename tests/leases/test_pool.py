@@ -29,6 +29,38 @@ def test_an_empty_lease_is_written_through_a_view_and_read_in_place():
     assert len(pool.take()) == 100
 
 
+class Index:
+    """A number that does something when it is asked for."""
+
+    def __init__(self, number, doing):
+        self.number = number
+        self.doing = doing
+
+    def __index__(self):
+        self.doing()
+        return self.number
+
+
+@pytest.mark.parametrize("reads", [lambda lease, at: lease[at], lambda lease, at: lease[at:]])
+def test_an_index_that_releases_the_lease_reads_nothing(reads):
+    lease = netloop.BufferPool(1, 10).take()
+    with pytest.raises(ValueError, match="this lease was released"):
+        reads(lease, Index(0, lease.release))
+
+
+def test_an_index_that_splits_the_lease_reads_nothing_behind_it():
+    pool = netloop.BufferPool(2, 10)
+    lease, behind = pool.take(), pool.take()
+    assert (lease.offset, behind.offset) in [(0, 10), (10, 0)]
+    for each, letter in ((lease, b"a"), (behind, b"b")):
+        with each.writable() as view:
+            view[:] = letter * 10
+    for each in (lease, behind):
+        whole = bytes(each)
+        heads = []
+        assert each[Index(0, lambda each=each, heads=heads: heads.append(each.split(8))) :] == whole
+
+
 def test_nobody_writes_but_through_a_view_that_was_asked_for():
     lease = netloop.BufferPool(1, 10).take()
     assert memoryview(lease).readonly

@@ -181,3 +181,29 @@ def test_the_end_of_writing_just_before_the_end_of_a_run(loop, run):
     loop.run_forever()
     run(see_the_ends())
     run(finish(*[protocol for _transport, protocol, _far in made]))
+
+
+@pytest.mark.parametrize("leaving", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", ["stream", "datagram"])
+def test_what_is_written_before_an_exit_is_sent_though_the_loop_runs_no_more(loop, leaving, kind):
+    if kind == "stream":
+        near, far = socket.socketpair()
+        connecting = loop.create_connection(asyncio.Protocol, sock=near)
+    else:
+        far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        far.bind(("127.0.0.1", 0))
+        connecting = loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=far.getsockname())
+    transport, _ = loop.run_until_complete(connecting)
+
+    def leave():
+        (transport.write if kind == "stream" else transport.sendto)(b"the last word")
+        raise leaving
+
+    loop.call_soon(leave)
+    with pytest.raises(leaving):
+        loop.run_forever()
+    with far:
+        far.settimeout(10)
+        assert far.recv(100) == b"the last word"
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0.01))

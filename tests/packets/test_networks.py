@@ -7,6 +7,7 @@ import errno
 import random
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 from loop.helpers import eventually, turns
@@ -252,3 +253,35 @@ async def test_a_link_local_address_with_its_scope(loop, network):
             await turns()
             assert received(sender, 1) == [b"y"]
     await eventually(lambda: not loop.statistics().connections)
+
+
+async def test_requests_for_an_echo_leave_one_by_one(loop, network):
+    """Only UDP cuts a send apart: a socket of ICMP would send packets of one size as one."""
+    with network.near.inside():
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+    async with packets(sock=sock) as protocol:
+        requests = [struct.pack("!BBHHH", 8, 0, 0, 0, number).ljust(50, b".") for number in range(10)]
+        protocol.transport.send_packets(requests, (network.far.four, 0))
+        answers = await protocol.until_packets(10)
+        assert [struct.unpack_from("!H", answer, 6)[0] for answer in answers] == list(range(10))
+        assert {len(answer) for answer in answers} == {50}
+
+
+@FAMILIES
+async def test_an_interface_that_comes_again_under_its_name(loop, network, family):
+    """It has another index then; who names it means the new one."""
+    host, name = getattr(network.near, family), network.near.name
+    length, nodad = ("24", ()) if family == "four" else ("64", ("nodad",))
+    sock = network.near.socket("0.0.0.0" if family == "four" else "::")
+    to = (host, sock.getsockname()[1])
+    async with packets(sock=sock) as protocol:
+        for number in (1, 2):
+            with network.near.inside():
+                protocol.transport.send_packets([b"named"], to, source=(host, name))
+            await protocol.until_packets(number)
+            network.near.run("ip", "link", "delete", name)
+            network.near.run("ip", "link", "add", name, "type", "veth", "peer", "name", "nl-other")
+            network.near.run("ip", "address", "add", f"{host}/{length}", "dev", name, *nodad)
+            network.near.run("ip", "link", "set", name, "up")
+        assert not protocol.errors

@@ -38,6 +38,12 @@ async def test_transport_and_protocol(loop):
     assert await protocol.lost is None
 
 
+@pytest.mark.parametrize("kind", [netloop.Packet, netloop.PacketTransport])
+def test_what_only_an_endpoint_makes(kind):
+    with pytest.raises(TypeError, match="is made by"):
+        kind()
+
+
 async def test_a_protocol_need_not_override_anything(loop):
     transport, _ = await loop.create_packet_endpoint(netloop.PacketProtocol, (HOST, 0))
     with udp() as sock:

@@ -349,6 +349,7 @@ BAD = [
     (ValueError, "source: 'nowhere' is not an address of IPv4", ([b"x"],), {"source": "nowhere"}),
     (ValueError, "source: '::1' is not an address of IPv4", ([b"x"],), {"source": "::1"}),
     (TypeError, "source must be an interface's name or index, not float", ([b"x"],), {"source": ("127.0.0.1", 1.5)}),
+    (TypeError, "source must be an interface's name or index, not list", ([b"x"],), {"source": ("127.0.0.1", [1])}),
     (OSError, "source: there is no interface 'no-such-thing'", ([b"x"],), {"source": ("127.0.0.1", "no-such-thing")}),
     (ValueError, "addr is needed: the endpoint is not connected", ([b"x"], None), {}),
     (TypeError, "addr: .*AF_INET address must be tuple, not str", ([b"x"], "127.0.0.1"), {}),
