@@ -18,6 +18,8 @@ IDLE_DEFAULT: Final = 0.002
 
 _VARIABLE: Final = "NETLOOP_IO_CPUS"
 _LONGEST_IDLE: Final = 60.0
+# Linux can be built for 8192. A range of many more is a slip, which should not take the machine's memory.
+_MOST_CPUS: Final = 65_536
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:
@@ -29,9 +31,11 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            cpus += range(int(first), int(last if dash else first) + 1)
-            if not cpus or int(first) < 0:
+            lowest = int(first)
+            highest = int(last) if dash else lowest
+            if not 0 <= lowest <= highest <= lowest + _MOST_CPUS:
                 raise ValueError
+            cpus += range(lowest, highest + 1)
     except ValueError:
         raise ValueError(f"CPUs are given as in '3', '2,3' or '4-7', not as {text!r}") from None
     return tuple(cpus)
@@ -116,7 +120,12 @@ def explain_poller(
 
 def _cpuset(around: Surroundings) -> str:
     """The file that lists the CPUs of this process's control group."""
-    for line in (around.read("/proc/self/cgroup") or "").splitlines():
-        if line.startswith("0::"):
-            return f"/sys/fs/cgroup{line[3:].rstrip('/')}/cpuset.cpus.effective"
-    return "/sys/fs/cgroup/cpuset/cpuset.cpus"
+    groups = [line.split(":", 2) for line in (around.read("/proc/self/cgroup") or "").splitlines()]
+    paths = {controllers: path.rstrip("/") for _, controllers, path in groups}
+    # Where both versions are in use, a controller is in one of them only, and version 1 names it.
+    version_1 = next((path for controllers, path in paths.items() if "cpuset" in controllers.split(",")), None)
+    if version_1 is None and "" in paths:
+        return f"/sys/fs/cgroup{paths['']}/cpuset.cpus.effective"
+    own = f"/sys/fs/cgroup/cpuset{version_1 or ''}/cpuset.cpus"
+    # A container sees its own group where others see the first one.
+    return own if around.exists(own) else "/sys/fs/cgroup/cpuset/cpuset.cpus"
