@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from netloop.setup.surroundings import Surroundings
-from netloop.setup.unavailable import Unavailable, explain
+from netloop.setup.unavailable import Diagnosis, Unavailable, explain
 
 __all__ = ["IDLE_DEFAULT", "asked_cpus", "explain_poller", "idle_milliseconds", "parse_cpus"]
 
@@ -87,35 +87,54 @@ def explain_poller(
         surroundings: where the evidence is read; this machine's /proc and /sys unless given.
     """
     around = surroundings or Surroundings()
+    diagnosis = None
     if errno == errnos.EINVAL:
-        for source, path, cause, remedy in (
-            ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
-            (
-                "in the cpuset",
-                _cpuset(around),
-                "the control group's cpuset does not let this process use CPU {}",
-                ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)",
-            ),
-        ):
-            listed = around.read(path)
-            allowed = set(parse_cpus(listed)) if listed else None
-            refused = [cpu for cpu in cpus if allowed is not None and cpu not in allowed]
-            if refused:
-                return Unavailable(
-                    errno,
-                    "io_cpus: " + cause.format(" or ".join(map(str, refused))),
-                    f"name CPUs among {listed}{remedy}",
-                    (f"{source} are the CPUs {listed} ({path})",),
-                )
-    if errno in (errnos.EPERM, errnos.EACCES) and rings_are_allowed:
-        return Unavailable(
-            errno,
+        diagnosis = _not_on_that_cpu(around, cpus)
+    elif errno == errnos.EAGAIN:
+        diagnosis = _too_many_threads(around)
+    elif errno in (errnos.EPERM, errnos.EACCES) and rings_are_allowed:
+        diagnosis = Diagnosis(
             "io_cpus: a security module lets this process have rings, but no thread of the kernel's that submits for "
             "them (SELinux calls that permission io_uring sqpoll)",
             "allow it, for which the audit log shows the denial, or do without io_cpus",
             ("a ring without such a thread can be made",),
         )
-    return explain(errno, surroundings=surroundings)
+    return Unavailable(errno, *diagnosis) if diagnosis else explain(errno, surroundings=surroundings)
+
+
+def _not_on_that_cpu(around: Surroundings, cpus: tuple[int, ...]) -> Diagnosis | None:
+    for source, path, cause, remedy in (
+        ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
+        (
+            "in the cpuset",
+            _cpuset(around),
+            "the control group's cpuset does not let this process use CPU {}",
+            ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)",
+        ),
+    ):
+        listed = around.read(path)
+        allowed = set(parse_cpus(listed)) if listed else None
+        refused = [cpu for cpu in cpus if allowed is not None and cpu not in allowed]
+        if refused:
+            return Diagnosis(
+                "io_cpus: " + cause.format(" or ".join(map(str, refused))),
+                f"name CPUs among {listed}{remedy}",
+                (f"{source} are the CPUs {listed} ({path})",),
+            )
+    return None
+
+
+def _too_many_threads(around: Surroundings) -> Diagnosis:
+    soft, hard = around.limit("Max processes") or ("unknown", "unknown")
+    return Diagnosis(
+        "io_cpus: a limit on processes and threads is used up, and the kernel's thread counts as one of this process's",
+        "raise it with `ulimit -u`, `docker run --pids-limit=` or TasksMax= of systemd, end threads that are no longer "
+        "used, or do without io_cpus",
+        (
+            f"RLIMIT_NPROC is {soft} (at most {hard})",
+            f"threads of this process: {around.status('Threads') or 'unknown'}",
+        ),
+    )
 
 
 def _cpuset(around: Surroundings) -> str:

@@ -378,3 +378,28 @@ def test_another_thread_goes_on_with_a_loop_and_its_connections(loop):
         assert data == b"01234567"[: number + 1]
         assert loop.run_until_complete(echo())
     in_thread(lambda: loop.run_until_complete(end()))
+
+
+def test_a_loop_outlives_the_thread_that_has_made_it(new_loop):
+    """So does its poller, which that thread has started, and what is in flight."""
+
+    async def begin():
+        servant = Echo()
+        listening = await loop.create_server(lambda: servant, HOST, 0)
+        _, client = await loop.create_connection(Recorder, *address_of(listening))
+        client.transport.write(b"one")
+        await client.until_received(3)
+        return listening, servant, client
+
+    async def go_on():
+        client.transport.write(b"two")
+        assert await client.until_received(6) == b"onetwo"
+        client.transport.close()
+        await asyncio.gather(client.lost, servant.lost)
+        listening.close()
+        await listening.wait_closed()
+
+    loop = in_thread(lambda: new_loop(polled))
+    listening, servant, client = in_thread(lambda: loop.run_until_complete(begin()))
+    loop.run_until_complete(go_on())
+    assert in_thread(lambda: loop.run_until_complete(echo()))

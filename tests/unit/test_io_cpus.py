@@ -220,6 +220,15 @@ class TestExplanations:
         assert "io_cpus" not in str(refused)
         assert refused.remedy
 
+    def test_no_thread_is_left(self, explained: Callable[..., Unavailable], write: Callable[[str, str], None]) -> None:
+        write("/proc/self/limits", "Limit  Soft Limit  Hard Limit  Units\nMax processes  100  200  processes\n")
+        write("/proc/self/status", "Name:\tpython\nThreads:\t96\n")
+        refused = explained(errno.EAGAIN, 0)
+        assert "a limit on processes and threads is used up" in refused.cause
+        for word in ("ulimit -u", "--pids-limit=", "TasksMax=", "do without io_cpus"):
+            assert word in refused.remedy
+        assert refused.evidence == ("RLIMIT_NPROC is 100 (at most 200)", "threads of this process: 96")
+
     @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENOSYS])
     def test_other_errors_are_those_of_every_ring(self, explained: Callable[..., Unavailable], number: int) -> None:
         assert "io_cpus" not in str(explained(number, 0))
