@@ -89,7 +89,9 @@ static int await_poller(struct nl_ring *ring)
 int nl_polled_submit(struct nl_ring *ring)
 {
     int error = nl_polled_pass_on(ring);
-    return error ? error : await_poller(ring);
+    /* Whatever the call was told, a poller that is awake takes what is published, and one that sleeps is woken again. */
+    int lasting = await_poller(ring);
+    return lasting ? lasting : error;
 }
 
 static void write_silent_nop(struct nl_ring *ring)

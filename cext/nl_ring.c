@@ -317,7 +317,8 @@ int nl_ring_call(struct nl_ring *ring, uint64_t token, int32_t *result)
         int entered = nl_ring_enter(ring, 0, NL_WAIT_FOREVER);
         if (nl_ring_take(ring, token, result))
             return 0;
-        if (entered < 0 && entered != -EINTR) {
+        /* A poller takes entries though a call fails; what it has taken has its result in a completion. */
+        if (entered < 0 && entered != -EINTR && nl_ring_unsubmitted(ring)) {
             error = entered;
             break;
         }

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from netloop.setup.surroundings import Surroundings
-from netloop.setup.unavailable import Unavailable, explain
+from netloop.setup.unavailable import Diagnosis, Unavailable, explain
 
 __all__ = ["IDLE_DEFAULT", "asked_cpus", "explain_poller", "idle_milliseconds", "parse_cpus"]
 
@@ -20,6 +20,8 @@ _VARIABLE: Final = "NETLOOP_IO_CPUS"
 _LONGEST_IDLE: Final = 60.0
 # So many rings can one loop wait for (NL_POLLED_MOST).
 _MOST: Final = 64
+# Linux can be built for 8192. A range of many more is a slip, which should not take the machine's memory.
+_MOST_CPUS: Final = 65_536
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:
@@ -31,9 +33,11 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            cpus += range(int(first), int(last if dash else first) + 1)
-            if not cpus or int(first) < 0:
+            lowest = int(first)
+            highest = int(last) if dash else lowest
+            if not 0 <= lowest <= highest <= lowest + _MOST_CPUS:
                 raise ValueError
+            cpus += range(lowest, highest + 1)
     except ValueError:
         raise ValueError(f"CPUs are given as in '3', '2,3' or '4-7', not as {text!r}") from None
     return tuple(cpus)
@@ -88,40 +92,64 @@ def explain_poller(
         surroundings: where the evidence is read; this machine's /proc and /sys unless given.
     """
     around = surroundings or Surroundings()
+    diagnosis = None
     if errno == errnos.EINVAL:
-        for source, path, cause, remedy in (
-            ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
-            (
-                "in the cpuset",
-                _cpuset(around),
-                "the control group's cpuset does not let this process use CPU {}",
-                ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)",
-            ),
-        ):
-            listed = around.read(path)
-            allowed = set(parse_cpus(listed)) if listed else None
-            refused = [cpu for cpu in cpus if allowed is not None and cpu not in allowed]
-            if refused:
-                return Unavailable(
-                    errno,
-                    "io_cpus: " + cause.format(" or ".join(map(str, refused))),
-                    f"name CPUs among {listed}{remedy}",
-                    (f"{source} are the CPUs {listed} ({path})",),
-                )
-    if errno in (errnos.EPERM, errnos.EACCES) and rings_are_allowed:
-        return Unavailable(
-            errno,
+        diagnosis = _not_on_that_cpu(around, cpus)
+    elif errno == errnos.EAGAIN:
+        diagnosis = _too_many_threads(around)
+    elif errno in (errnos.EPERM, errnos.EACCES) and rings_are_allowed:
+        diagnosis = Diagnosis(
             "io_cpus: a security module lets this process have rings, but no thread of the kernel's that submits for "
             "them (SELinux calls that permission io_uring sqpoll)",
             "allow it, for which the audit log shows the denial, or do without io_cpus",
             ("a ring without such a thread can be made",),
         )
-    return explain(errno, surroundings=surroundings)
+    return Unavailable(errno, *diagnosis) if diagnosis else explain(errno, surroundings=surroundings)
+
+
+def _not_on_that_cpu(around: Surroundings, cpus: tuple[int, ...]) -> Diagnosis | None:
+    for source, path, cause, remedy in (
+        ("online", "/sys/devices/system/cpu/online", "there is no CPU {} here, or it is offline", ""),
+        (
+            "in the cpuset",
+            _cpuset(around),
+            "the control group's cpuset does not let this process use CPU {}",
+            ", or give the container or service that CPU (docker run --cpuset-cpus=, AllowedCPUs= of systemd)",
+        ),
+    ):
+        listed = around.read(path)
+        allowed = set(parse_cpus(listed)) if listed else None
+        refused = [cpu for cpu in cpus if allowed is not None and cpu not in allowed]
+        if refused:
+            return Diagnosis(
+                "io_cpus: " + cause.format(" or ".join(map(str, refused))),
+                f"name CPUs among {listed}{remedy}",
+                (f"{source} are the CPUs {listed} ({path})",),
+            )
+    return None
+
+
+def _too_many_threads(around: Surroundings) -> Diagnosis:
+    soft, hard = around.limit("Max processes") or ("unknown", "unknown")
+    return Diagnosis(
+        "io_cpus: a limit on processes and threads is used up, and the kernel's thread counts as one of this process's",
+        "raise it with `ulimit -u`, `docker run --pids-limit=` or TasksMax= of systemd, end threads that are no longer "
+        "used, or do without io_cpus",
+        (
+            f"RLIMIT_NPROC is {soft} (at most {hard})",
+            f"threads of this process: {around.status('Threads') or 'unknown'}",
+        ),
+    )
 
 
 def _cpuset(around: Surroundings) -> str:
     """The file that lists the CPUs of this process's control group."""
-    for line in (around.read("/proc/self/cgroup") or "").splitlines():
-        if line.startswith("0::"):
-            return f"/sys/fs/cgroup{line[3:].rstrip('/')}/cpuset.cpus.effective"
-    return "/sys/fs/cgroup/cpuset/cpuset.cpus"
+    groups = [line.split(":", 2) for line in (around.read("/proc/self/cgroup") or "").splitlines()]
+    paths = {controllers: path.rstrip("/") for _, controllers, path in groups}
+    # Where both versions are in use, a controller is in one of them only, and version 1 names it.
+    version_1 = next((path for controllers, path in paths.items() if "cpuset" in controllers.split(",")), None)
+    if version_1 is None and "" in paths:
+        return f"/sys/fs/cgroup{paths['']}/cpuset.cpus.effective"
+    own = f"/sys/fs/cgroup/cpuset{version_1 or ''}/cpuset.cpus"
+    # A container sees its own group where others see the first one.
+    return own if around.exists(own) else "/sys/fs/cgroup/cpuset/cpuset.cpus"

@@ -21,6 +21,7 @@ from netloop.core.ring import OlderKernel
 from netloop.setup.surroundings import Surroundings
 from netloop.tools.doctor import Report, examine, main, show
 from netloop.tools.doctor.catalogue import CATALOGUE
+from netloop.tools.doctor.limits import Limit
 from netloop.tools.doctor.trial import TrialError, try_loop
 
 NO_SQARRAY = 1 << 16
@@ -55,6 +56,7 @@ def examined(
         attempt=lambda: None,
         oracle=lambda: ("an oracle", operations or {}),
         surroundings=surroundings,
+        poller=lambda: Limit("I/O on CPUs of its own", "possible"),
     )
 
 

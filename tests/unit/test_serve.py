@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from netloop.tools.serve import BadApplication, load_application
-from netloop.tools.serve.options import Options, parse
+from netloop.tools.serve.cpus import io_cpus_of_workers, own_cpus_of_workers
+from netloop.tools.serve.options import Application, Options, parse
+from netloop.tools.serve.settings import WorkerSettings
 
 PROGRAM = """
 import functools
@@ -118,6 +120,56 @@ def test_the_command_line_without_options() -> None:
         False,
     )
     assert (options.application.access_log, options.application.graceful_timeout) == (None, 30)
+    assert options.application.io_cpus is None
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("3", (3,)), ("2,3", (2, 3)), ("4-7", (4, 5, 6, 7))])
+def test_cpus_for_io(text: str, cpus: tuple[int, ...]) -> None:
+    assert parsed("--io-cpus", text).application.io_cpus == cpus
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "shares"),
+    [
+        (1, (4, 5), [(4, 5)]),
+        (2, (4, 5), [(4,), (5,)]),
+        (2, (4, 5, 6, 7), [(4, 6), (5, 7)]),
+        (3, (4, 5, 6, 7), [(4, 7), (5,), (6,)]),
+        (2, None, [None, None]),
+    ],
+)
+def test_each_worker_has_its_share_of_the_cpus_for_io(
+    capfd: pytest.CaptureFixture[str], workers: int, cpus: tuple[int, ...] | None, shares: list[Any]
+) -> None:
+    assert io_cpus_of_workers(workers, cpus) == shares
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "shares", "words"),
+    [
+        (3, (4, 5), [[4], [5], [4]], "--io-cpus: 3 workers share 2 CPUs"),
+        (2, (4,), [[4], [4]], "--io-cpus: 2 workers share 1 CPU\n"),
+    ],
+)
+def test_where_there_are_fewer_cpus_for_io_than_workers_that_is_said(
+    capfd: pytest.CaptureFixture[str], workers: int, cpus: tuple[int, ...], shares: list[Any], words: str
+) -> None:
+    assert io_cpus_of_workers(workers, cpus) == shares
+    assert words in capfd.readouterr().err
+
+
+def test_workers_are_bound_to_other_cpus_than_those_for_io(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    assert own_cpus_of_workers(2, True, (0, 2)) == [1, 3]
+    assert own_cpus_of_workers(2, True, None) == [0, 1]
+    assert own_cpus_of_workers(2, True, (0, 1, 2, 3)) == [0, 1]
+    assert own_cpus_of_workers(2, False, (0, 2)) == [None, None]
+
+
+def test_what_the_master_tells_a_worker_arrives() -> None:
+    settings = WorkerSettings(Application("module:app", io_cpus=[2, 3]), [5], 6, 7, None)
+    assert WorkerSettings.from_json(settings.to_json()) == settings
 
 
 @pytest.mark.parametrize(
@@ -129,6 +181,10 @@ def test_the_command_line_without_options() -> None:
         (["--workers", "²"], "² is not a number of workers"),
         (["--workers", "100000"], "100000 is not a number of workers"),
         (["--pin"], "--pin needs --workers"),
+        (["--io-cpus", "two"], "CPUs are given as in '3', '2,3' or '4-7', not as 'two'"),
+        (["--io-cpus", ""], "CPUs are given as in '3', '2,3' or '4-7', not as ''"),
+        (["--io-cpus", "2,3,2"], "io_cpus must name each CPU once, not [2, 3, 2]"),
+        (["--io-cpus", "0", "--loop", "asyncio"], "--io-cpus needs --loop netloop, not asyncio"),
         (["--uds", "socket", "--port", "1"], "--host/--port and --uds exclude each other"),
         (["--uds", "socket", "--fd", "3"], "--uds and --fd exclude each other"),
         (["--uds", ""], "argument --uds: it is empty, which is no path"),

@@ -16,6 +16,7 @@ from netloop.setup.unavailable import Unavailable, explain
 from netloop.tools.doctor.catalogue import CATALOGUE, PREFIXES, TITLES, Feature
 from netloop.tools.doctor.interfaces import Interface, read_interfaces
 from netloop.tools.doctor.limits import Limit, read_limits
+from netloop.tools.doctor.pollers import try_poller
 from netloop.tools.doctor.trial import TrialError, try_loop
 
 __all__ = ["Finding", "Probe", "Report", "examine", "second_opinion"]
@@ -72,7 +73,7 @@ class Report:
     Attributes:
         kernel: the kernel's release.
         python: the Python version.
-        limits: settings and limits around this process.
+        limits: settings and limits around this process, and, where the loop runs, whether it may have a poller.
         interfaces: the network interfaces that are up.
         findings: the kernel's features; empty when the probe was refused.
         error: why the loop cannot run, or None.
@@ -107,6 +108,7 @@ def examine(
     oracle: Callable[[], tuple[str, Mapping[str, bool]]] | None = None,
     surroundings: Surroundings | None = None,
     interfaces: Callable[[], tuple[Interface, ...]] = read_interfaces,
+    poller: Callable[[], Limit] = try_poller,
 ) -> Report:
     """Probe the kernel, ask for a second opinion and try a real loop.
 
@@ -116,6 +118,7 @@ def examine(
         oracle: the second opinion; :func:`second_opinion` unless given.
         surroundings: where /proc is read.
         interfaces: returns the network interfaces.
+        poller: tells whether a loop may have a poller; asked where loops run.
     """
     around = surroundings or Surroundings()
     offered, error = _ask(probe or _probe_ring, around)
@@ -126,6 +129,8 @@ def examine(
     if error is None:
         _, error = _ask(lambda: (attempt or try_loop)() or {}, around)
     limits, allowed = read_limits(around), _allowed(offered)
+    if error is None:
+        limits += (poller(),)
     return Report(around.release, platform.python_version(), limits, interfaces(), findings, error, opinion, allowed)
 
 

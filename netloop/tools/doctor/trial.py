@@ -89,16 +89,20 @@ class _Trial:
         async with await loop.create_server(lambda: echo, HOST, 0) as server:
             self.stage = f"connecting to {HOST}"
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            self.stage = "accepting a connection"
-            await echo.accepted
-            self.stage = "sending and receiving"
-            writer.write(MESSAGE)
-            if await reader.readexactly(len(MESSAGE)) != MESSAGE:
-                raise TrialError(self.told("other bytes came back than were sent"))
-            self.stage = "closing a connection"
-            writer.close()
-            await writer.wait_closed()
-            await echo.ended
+            try:
+                self.stage = "accepting a connection"
+                await echo.accepted
+                self.stage = "sending and receiving"
+                writer.write(MESSAGE)
+                if await reader.readexactly(len(MESSAGE)) != MESSAGE:
+                    raise TrialError(self.told("other bytes came back than were sent"))
+                self.stage = "closing a connection"
+                writer.close()
+                await writer.wait_closed()
+                await echo.ended
+            finally:
+                # Where the trial has failed, nobody else is going to end the connection.
+                writer.transport.abort()
             self.stage = "closing a server"
 
     def _note_report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -12,10 +12,12 @@ end. If a candidate ends before, the attempt is given up.
 from __future__ import annotations
 
 import asyncio
-import os
+import dataclasses
 import signal
+from collections.abc import Sequence
 from typing import Final
 
+from netloop.tools.serve.cpus import io_cpus_of_workers, own_cpus_of_workers
 from netloop.tools.serve.listeners import Listeners
 from netloop.tools.serve.notify import Notifier
 from netloop.tools.serve.options import Options
@@ -34,9 +36,10 @@ _LONGEST_PAUSE: Final = 30.0
 class _Place:
     """What one worker after the other fills."""
 
-    def __init__(self, number: int, cpu: int | None) -> None:
+    def __init__(self, number: int, cpu: int | None, io_cpus: Sequence[int] | None) -> None:
         self.number = number
         self.cpu = cpu
+        self.io_cpus = io_cpus
         self.worker: WorkerProcess | None = None
         self.candidate: WorkerProcess | None = None
         self.failures = 0
@@ -56,7 +59,9 @@ class Master:
         self._application = options.application
         self._listeners = listeners
         self._notifier = notifier
-        self._places = [_Place(number, cpu) for number, cpu in enumerate(_cpus(options.workers, options.pin))]
+        own = own_cpus_of_workers(options.workers, options.pin, options.application.io_cpus)
+        shares = io_cpus_of_workers(options.workers, options.application.io_cpus)
+        self._places = [_Place(number, *cpus) for number, cpus in enumerate(zip(own, shares, strict=True))]
         self._living: set[WorkerProcess] = set()
         self._has_served = False
         self._is_reloading = False
@@ -165,7 +170,7 @@ class Master:
         try:
             self._listeners.take_up(place.number)
             worker = WorkerProcess(
-                self._application,
+                dataclasses.replace(self._application, io_cpus=place.io_cpus),
                 self._listeners.of_worker(place.number),
                 place.cpu,
                 on_serving=self._on_serving,
@@ -257,13 +262,3 @@ class Master:
     def _end_if_alone(self) -> None:
         if self._is_stopping and not self._living and not self._ended.done():
             self._ended.set_result(None)
-
-
-def _cpus(workers: int, pin: bool) -> list[int | None]:
-    """The CPU of each worker; if there are too few, several share one."""
-    if not pin:
-        return [None] * workers
-    cpus = sorted(os.sched_getaffinity(0))
-    if workers > len(cpus):
-        say(f"--pin: {workers} workers share {len(cpus)} CPUs")
-    return [cpus[number % len(cpus)] for number in range(workers)]

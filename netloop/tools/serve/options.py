@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from netloop.setup.io_cpus import asked_cpus, parse_cpus
 from netloop.tools.arguments import duration
 
 __all__ = ["LOOPS", "SYSTEMD", "Address", "Application", "Options", "parse"]
@@ -44,7 +45,8 @@ class Address:
 class Application:
     """What to serve, and how one process does it.
 
-    ``access_log`` is None where the application's own set-up of logging decides.
+    ``access_log`` is None where the application's own set-up of logging decides, and ``io_cpus`` where the environment
+    does.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Application:
     access_log: bool | None = None
     graceful_timeout: float = 30.0
     stall_threshold: float | None = None
+    io_cpus: Sequence[int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
     given = parser.parse_args(arguments)
     if given.stall_threshold is not None and given.loop != "netloop":
         parser.error(f"--stall-threshold needs --loop netloop, not {given.loop}")
+    if given.io_cpus is not None and given.loop != "netloop":
+        parser.error(f"--io-cpus needs --loop netloop, not {given.loop}")
     if given.pin and given.workers is None:
         parser.error("--pin needs --workers")
     places = {"--host/--port": given.host is not None or given.port is not None}
@@ -86,6 +91,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
             access_log=given.access_log,
             graceful_timeout=given.graceful_timeout,
             stall_threshold=given.stall_threshold,
+            io_cpus=given.io_cpus,
         ),
         address=Address(
             host=_HOST if given.host is None else given.host,
@@ -117,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=_workers, metavar="N", help="serve by N processes, each with a loop and a socket of its own")
     add("--pin", action="store_true", help="bind each worker to a CPU of its own")
+    add(
+        "--io-cpus",
+        type=_io_cpus,
+        metavar="CPUS",
+        help="have the kernel do the I/O on these CPUs: 3, 2,3 or 4-7; they are given out to the workers in turn, and "
+        "where there are fewer than workers, several share one (default as NETLOOP_IO_CPUS says, of which each worker "
+        "has all, or none)",
+    )
     add("--loop", choices=LOOPS, default="netloop", help="the event loop (default netloop)")
     add("--asgi", choices=("uvicorn", "hypercorn"), help="the server of an ASGI application (default: which is there)")
     add(
@@ -157,6 +171,13 @@ def _workers(text: str) -> int:
     if not _is_number(text) or not 1 <= int(text) <= _MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{text} is not a number of workers: from 1 to {_MOST_WORKERS}")
     return int(text)
+
+
+def _io_cpus(text: str) -> tuple[int, ...]:
+    try:
+        return asked_cpus(parse_cpus(text))
+    except ValueError as refused:
+        raise argparse.ArgumentTypeError(str(refused)) from None
 
 
 def _descriptor(text: str) -> int | str:

@@ -84,7 +84,7 @@ class Process:
             # The loop reads it from there, and so do those of the processes that the application starts.
             os.environ["NETLOOP_STALL_THRESHOLD"] = str(self.application.stall_threshold)
         try:
-            loop = _new_loop(self.application.loop)
+            loop = _new_loop(self.application)
         except (OSError, ImportError, ValueError) as refused:
             say(str(refused))
             return 1
@@ -165,10 +165,10 @@ def _serving_of(found: Any, sockets: Sequence[socket.socket], application: Appli
     return HypercornServing(found, sockets, application)
 
 
-def _new_loop(name: str) -> asyncio.AbstractEventLoop:
-    if name == "netloop":
-        return new_event_loop()
-    if name == "asyncio":
+def _new_loop(application: Application) -> asyncio.AbstractEventLoop:
+    if application.loop == "netloop":
+        return new_event_loop(io_cpus=application.io_cpus)
+    if application.loop == "asyncio":
         return asyncio.SelectorEventLoop()
     try:
         uvloop = importlib.import_module("uvloop")
