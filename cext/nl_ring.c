@@ -148,13 +148,13 @@ int nl_ring_setup_polled(struct nl_ring *ring, struct nl_sys *sys, unsigned sq_e
         .sq_thread_idle = poller->idle,
         .wq_fd = poller->shared >= 0 ? (unsigned)poller->shared : 0,
     };
-    /* The flags that a kernel may not know, the youngest first. */
-    const unsigned without[] = {0, NL_SETUP_NO_SQARRAY, NL_SETUP_NO_SQARRAY | IORING_SETUP_SUBMIT_ALL};
+    /* Each time a flag less, from the latest on, that a kernel may not know. */
+    static const unsigned left_out[] = {0, NL_SETUP_NO_SQARRAY, NL_SETUP_NO_SQARRAY | IORING_SETUP_SUBMIT_ALL};
     struct io_uring_params params;
     int fd = -EINVAL;
-    for (size_t i = 0; i < sizeof(without) / sizeof(without[0]) && fd == -EINVAL; i++) {
+    for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]) && fd == -EINVAL; i++) {
         params = wanted;
-        params.flags &= ~without[i];
+        params.flags &= ~left_out[i];
         fd = sys->setup(sys, sq_entries, &params);
     }
     return fd < 0 ? fd : take_over(ring, fd, &params);

@@ -61,7 +61,7 @@ class RingStatistics:
     completions: int
     """Completions taken from the kernel (count)."""
     in_flight: int
-    """Operations that the kernel holds now."""
+    """Operations that the kernel holds now, on the first ring the loop's own wake-up read among them."""
     fixed_files_in_use: int
     """Slots of its fixed-file table taken now."""
     poller_wakeups: int

@@ -431,14 +431,39 @@ CASE(a_cpu_that_is_not_there_is_refused)
     nl_ring_close(&ring);
 }
 
-CASE(a_ring_works_with_a_submission_array)
+static void run_without(unsigned unknown)
 {
     struct nl_older older;
     struct nl_ring ring;
-    nl_older_init(&older, 0, NL_SETUP_NO_SQARRAY);
+    nl_older_init(&older, 0, unknown);
     open_polled(&ring, &older.sys, LONG_IDLE);
-    CHECK_EQUAL(ring.setup_flags & NL_SETUP_NO_SQARRAY, 0);
+    CHECK_EQUAL(ring.setup_flags & unknown, 0);
     exercise(&ring);
+    nl_ring_close(&ring);
+}
+
+CASE(a_ring_works_with_a_submission_array)
+{
+    run_without(NL_SETUP_NO_SQARRAY);
+}
+
+CASE(a_ring_works_where_a_batch_ends_at_an_operation_that_fails)
+{
+    struct nl_older older;
+    struct nl_ring ring;
+    run_without(IORING_SETUP_SUBMIT_ALL);
+    nl_older_init(&older, 0, IORING_SETUP_SUBMIT_ALL | NL_SETUP_NO_SQARRAY);
+    open_polled(&ring, &older.sys, LONG_IDLE);
+    write_nop(&ring, 1);
+    nl_prep_close(room(&ring), nl_descriptor(1 << 20), 2);
+    nl_prep(room(&ring), 250, NOBODY, NULL, 0, 0, 3); /* there is no such operation */
+    write_nop(&ring, 4);
+    CHECK_EQUAL(nl_ring_submit(&ring), 0);
+    CHECK_EQUAL(nl_ring_ready(&ring), 4);
+    CHECK_EQUAL(next_result(&ring, 1), 0);
+    CHECK_EQUAL(next_result(&ring, 2), -EBADF);
+    CHECK_EQUAL(next_result(&ring, 3), -EINVAL);
+    CHECK_EQUAL(next_result(&ring, 4), 0);
     nl_ring_close(&ring);
 }
 

@@ -12,6 +12,7 @@ import threading
 import pytest
 from leases.helpers import Keeper
 from loop.certificates import client_context, server_context
+from loop.forking import forked, succeeded
 from loop.helpers import HOST, Echo, Recorder, address_of, connected, eventually, finish, pattern, serving
 
 import netloop
@@ -278,22 +279,19 @@ def fork_scene():
         return answers
 
     server, made = loop.run_until_complete(begin())
-    pid = os.fork()
-    if pid == 0:
-        refused = 1
-        try:
-            loop.run_until_complete(asyncio.sleep(0))
-        except RuntimeError as error:
-            refused = 0 if "fork" in str(error) else 2
-        os._exit(refused)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def try_to_run():
+        with pytest.raises(RuntimeError, match="fork"):
+            loop.run_forever()
+
+    refused = succeeded(forked(try_to_run))
     answers = loop.run_until_complete(use(server, made))
     loop.close()
-    return status, answers
+    return refused, answers
 
 
 def test_fork():
-    assert run_child(fork_scene) == [0, ["hello"] * 4]
+    assert run_child(fork_scene) == [True, ["hello"] * 4]
 
 
 def test_a_turn_full_of_messages_is_no_stall(new_loop):
