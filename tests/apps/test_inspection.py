@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,9 +31,6 @@ async def main():
         print("process", os.getpid(), flush=True)
         if "stuck" in sys.argv:
             time.sleep(3600)
-        if "brief" in sys.argv:
-            await asyncio.sleep(1)
-            os._exit(0)
 
 with asyncio.Runner(loop_factory=netloop.new_event_loop) as runner:
     runner.run(main())
@@ -112,10 +110,14 @@ def test_top_without_a_terminal(look: Callable[..., tuple[int, str]]) -> None:
     assert "\033" not in output
 
 
-def test_top_ends_with_the_process(look: Callable[..., tuple[int, str]]) -> None:
-    status, output = look("brief", "top", "--interval", "0.05", "--json")
-    assert status == 0
-    assert len(output.splitlines()) >= 1
+def test_top_ends_with_the_process(start: Start, program: Callable[[str, str], str], tmp_path: Path) -> None:
+    settings = {"XDG_RUNTIME_DIR": str(tmp_path), "NETLOOP_INSPECT": "1"}
+    looked_at = start(program("program.py", PROGRAM), "waiting", **settings)
+    process = looked_at.wait_for(r"process (\d+)")[1]
+    looking = start("-m", "netloop", "top", process, "--interval", "0.05", "--json", XDG_RUNTIME_DIR=str(tmp_path))
+    looking.wait_for(r"\{")
+    os.kill(looked_at.pid, signal.SIGKILL)
+    assert looking.wait() == 0
 
 
 @pytest.mark.parametrize("rich", [True, False])

@@ -161,7 +161,8 @@ def the_work_of_turns():
 
 def test_the_work_of_a_turn_is_what_is_no_wait():
     took, waited, worked = run_child(the_work_of_turns)
-    assert 0 < waited <= took - 0.5 + 0.001
+    # Half of the wait is left for whatever else this machine does, which also counts while a turn is at work.
+    assert 0 < waited <= took - 0.25
     assert worked >= BLOCKED
 
 
