@@ -52,6 +52,7 @@ cdef class Endpoint:
     cdef int on_ring_closed(self) except -1
     cdef int before_fork(self) except -1
     cdef int after_fork(self, bint in_child) except -1
+    cdef bint on_left_behind(self) except -1
     cdef io_uring_sqe *sqe(self)
 
     cdef inline uint64_t token(self, unsigned op, unsigned lane) noexcept:
@@ -264,6 +265,8 @@ cdef class Ring:
     cdef int check_usable(self) except -1
     cdef int cancel_all(self, double seconds) except -1
     cdef bint owner_has_ended(self) except -1
+    cdef int leave_behind(self) except -1
+    cdef int count_parked_ends(self, Endpoint endpoint) noexcept
     cdef int keep_for_ever(self, list endpoints) except -1
 
 

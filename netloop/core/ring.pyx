@@ -222,6 +222,11 @@ cdef class Endpoint:
         """The process has forked, or could not."""
         return 0
 
+    cdef bint on_left_behind(self) except -1:
+        """The ring's thread has ended. Say whether that leaves operations whose end will never be heard of, which keep
+        this endpoint for ever; in_flight counts those no more."""
+        return False
+
     cdef io_uring_sqe *sqe(self):
         """A submission entry for an operation that this endpoint owns from now on."""
         if self.resting:
@@ -1065,6 +1070,39 @@ cdef class Ring:
                 return False
             time.sleep(0.0001)
         return True
+
+    cdef int leave_behind(self) except -1:
+        """The thread of this ring has ended: leak what may stay behind, and say how many operations that is.
+
+        The kernel has cancelled all else with the thread. But sends without a copy have their last word when the peer
+        has acknowledged the data, and it goes to a ring that nobody may enter any more.
+        """
+        cdef Endpoint endpoint
+        cdef int unheard, left = 0
+        for each in self.all_endpoints():
+            endpoint = <Endpoint>each
+            unheard = endpoint.in_flight - self.count_parked_ends(endpoint)
+            if unheard <= 0:
+                continue
+            endpoint.in_flight -= unheard
+            if endpoint.on_left_behind():
+                left_in_flight.append(endpoint)
+                left += unheard
+            else:
+                endpoint.in_flight += unheard
+        self.in_flight -= left
+        return left
+
+    cdef int count_parked_ends(self, Endpoint endpoint) noexcept:
+        """How many operations of an endpoint have come to an end that is set aside."""
+        cdef const c.io_uring_cqe *cqe
+        cdef size_t index
+        cdef int count = 0
+        for index in range(self.ring.aside_next, self.ring.aside_end):
+            cqe = &self.ring.aside[index]
+            if c.nl_token_slot(cqe.user_data) == endpoint.slot and not cqe.flags & c.IORING_CQE_F_MORE:
+                count += cqe.user_data != c.NL_TOKEN_NONE
+        return count
 
     cdef int keep_for_ever(self, list endpoints) except -1:
         """Leak, on purpose, the memory of operations whose end has not come.

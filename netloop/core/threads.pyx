@@ -113,6 +113,8 @@ cdef int put_aside(Ring ring) except -1:
 cdef int change_thread(Ring ring, Endpoint wake) except -1:
     """Replace the ring by one that the calling thread may use, and hand over what is parked."""
     cdef int left = ring.in_flight - wake.in_flight - put_aside(ring)
+    if left > 0 and ring.owner_has_ended():
+        left -= ring.leave_behind()
     if left > 0 or c.nl_files_used(&ring.files):
         raise RuntimeError(
             f"this event loop has {left} operations in flight that were started by another thread, and "

@@ -538,6 +538,8 @@ cdef class LoopCore:
             for ring in self._rings():
                 enter_thread(ring, self.wake)
         except BaseException:
+            for ring in self._rings():
+                nl_store_thread(&(<Ring>ring).running, 0)
             self._let_go()
             raise
         self.inbox.begin_run()

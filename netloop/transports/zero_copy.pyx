@@ -203,6 +203,12 @@ cdef class ZeroCopySender(Endpoint):
             return 0
         return self.route.untold() if failed else self.route.told(copied)
 
+    cdef bint on_left_behind(self) except -1:
+        # The leases stay with it, so that their memory is never used again. A first completion may still be set aside.
+        if not self.in_flight and self.transport is None:
+            self.ring.detach(self)
+        return True
+
     cdef int on_abandoned(self, unsigned op, unsigned lane, int res, unsigned flags) except -1:
         if not flags & c.NL_CQE_F_NOTIF and self.transport is not None:
             self.transport.in_flight -= 1

@@ -251,6 +251,33 @@ def test_another_thread_runs_the_loop_while_the_kernel_refers_to_leases():
     assert run_child(other_thread_scene)
 
 
+def ended_thread_scene():
+    """What the peer gets, and how many buffers are never used again."""
+    made = []
+    thread = threading.Thread(target=lambda: made.append(loop_with_sends_under_way()))
+    thread.start()
+    thread.join()
+    ((loop, pool, recorder, far, count),) = made
+    recorder.transport.write_eof()
+
+    async def rest():
+        data = await read_all(loop, far)
+        recorder.transport.abort()
+        await recorder.lost
+        return data
+
+    data = loop.run_until_complete(rest())
+    far.close()
+    loop.close()
+    expected = b"".join(bytes([number]) * SIZE for number in range(count))
+    return data == expected, pool._states().count(SENDING) > 0, pool._states().count(LEASED)
+
+
+def test_a_loop_goes_on_whose_thread_has_ended_while_the_kernel_refers_to_leases():
+    """The kernel's last word goes to the ring of the thread that is no more."""
+    assert run_child(ended_thread_scene) == [True, True, 0]
+
+
 def limited_scene():
     # The compiled modules, and what resolves names, are where that user may not read.
     _ = netloop.EventLoop, "host".encode("idna")
