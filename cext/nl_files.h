@@ -20,7 +20,7 @@ struct nl_files {
 int nl_files_open(struct nl_files *files, struct nl_ring *ring, unsigned total, unsigned margin);
 void nl_files_close(struct nl_files *files);
 
-/* Put the file of a descriptor into a slot that is empty. 0, or -errno. */
+/* Put the file of a descriptor into a slot, or with -1 take out the one that is there. 0, or -errno. */
 int nl_files_put(struct nl_ring *ring, int slot, int descriptor);
 
 static inline unsigned nl_files_used(const struct nl_files *files)

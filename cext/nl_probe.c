@@ -75,22 +75,14 @@ static void try_accept(struct nl_probe *probe, struct nl_ring *ring)
     probe->accepts_now = !nl_ring_call(ring, TRIAL, &result) && result == -EBADF;
 }
 
-/* Put a file into a slot of the table, or with -1 take out the one that is there. */
-static int put_file(struct nl_ring *ring, unsigned slot, int file)
-{
-    struct io_uring_rsrc_update update = {.offset = slot, .data = (uintptr_t)&file};
-    int result = nl_ring_control(ring, IORING_REGISTER_FILES_UPDATE, &update, 1);
-    return result < 0 ? result : 0;
-}
-
 /* With a poll of the reading end of a pipe under way, is the writing end gone as soon as nobody refers to it? */
 static int goes_at_once(struct nl_ring *ring, int *pipe)
 {
     struct pollfd reader = {.fd = pipe[0]};
     int32_t result;
-    int error = put_file(ring, 0, pipe[0]);
+    int error = nl_files_put(ring, 0, pipe[0]);
     if (!error)
-        error = put_file(ring, 1, pipe[1]);
+        error = nl_files_put(ring, 1, pipe[1]);
     if (error)
         return error;
     close(pipe[1]);
@@ -99,7 +91,7 @@ static int goes_at_once(struct nl_ring *ring, int *pipe)
     error = nl_ring_call(ring, TRIAL, &result);
     /* It has begun, and there is nothing to be read. */
     if (error == -EAGAIN)
-        error = put_file(ring, 1, -1);
+        error = nl_files_put(ring, 1, -1);
     return error ? error : poll(&reader, 1, 0) == 1 && reader.revents & POLLHUP;
 }
 
