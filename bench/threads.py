@@ -6,7 +6,6 @@ of messages says less than the processor time of one: if that stays as it was, t
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -15,37 +14,20 @@ from pathlib import Path
 from harness.c_build import build
 from harness.contenders import SERVERS
 from harness.errors import BenchError
+from harness.loads import MARGIN, Loads
 from harness.processes import read_line, stop
 
 from netloop.tools.cpu_time import cpu_seconds
 
-_MARGIN = 30.0
 
-Process = subprocess.Popen[bytes]
-
-
-def _start(command: list[str]) -> Process:
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-
-
-def _line(process: Process, limit: float, what: str) -> str:
-    assert process.stdout is not None
-    return read_line(process.stdout, limit, what)
-
-
-def _window(loads: list[Process], server: int, seconds: float) -> tuple[float, float]:
-    """Have all generators measure the same window: messages in a second, and microseconds of the server's for each."""
-    for load in loads:
-        if _line(load, _MARGIN, "waiting for a load generator") != "ready":
-            raise BenchError("a load generator could not connect")
+def _window(loads: Loads, server: int, seconds: float) -> tuple[float, float]:
+    """Measure one window: messages in a second, and microseconds of the server's for each."""
+    loads.wait_until_ready()
     before = cpu_seconds(server)
-    for load in loads:
-        assert load.stdin is not None
-        load.stdin.write(b"\n")
-    reports = [json.loads(_line(load, seconds + _MARGIN, "waiting for a report")) for load in loads]
+    reports = loads.measure(seconds)
     after = cpu_seconds(server)
-    if any(report["error_total"] for report in reports) or before is None or after is None:
-        raise BenchError(f"errors under load: {[report['first_error'] for report in reports]}")
+    if before is None or after is None:
+        raise BenchError("this kernel does not tell the CPU time of threads")
     messages = sum(report["messages"] for report in reports)
     rate: float = sum(report["messages"] / report["seconds"] for report in reports)
     return rate, (after - before) / messages * 1e6
@@ -57,21 +39,18 @@ def measure(programs: Path, options: argparse.Namespace, threads: int) -> tuple[
     Raises:
         BenchError: the server or a generator failed.
     """
-    program = str(SERVERS / "echo_threads.py")
-    server = _start(
-        [sys.executable, program, "--loop", options.loop, "--threads", str(threads), "--work", str(options.work)]
-    )
-    loads: list[Process] = []
+    program = [sys.executable, str(SERVERS / "echo_threads.py"), "--loop", options.loop]
+    program += ["--threads", str(threads), "--work", str(options.work)]
+    server = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     try:
-        *ports, lock = _line(server, _MARGIN, "waiting for the server").split()
-        for port in ports:
-            load = [str(programs / "load"), "--port", port, "--size", str(options.size), "--gate"]
-            load += ["--connections", str(options.connections), "--seconds", str(options.seconds)]
-            loads.append(_start([*load, "--warmup", "0.3"]))
-        return *_window(loads, server.pid, options.seconds), lock
+        assert server.stdout is not None
+        *ports, lock = read_line(server.stdout, MARGIN, "waiting for the server").split()
+        load = [str(programs / "load"), "--size", str(options.size), "--connections", str(options.connections)]
+        load += ["--seconds", str(options.seconds), "--warmup", "0.3"]
+        with Loads([[*load, "--port", port] for port in ports], [None] * len(ports)) as loads:
+            return *_window(loads, server.pid, options.seconds), lock
     finally:
-        for process in [*loads, server]:
-            stop(process)
+        stop(server)
 
 
 def main() -> int:
