@@ -115,11 +115,11 @@ bool nl_buffers_exhausted(struct nl_buffers *buffers)
     return nl_buffers_grow(buffers);
 }
 
-void nl_buffers_shrink(struct nl_buffers *buffers, bool filling)
+void nl_buffers_shrink(struct nl_buffers *buffers, bool named)
 {
     if (!buffers->queue)
         return;
     buffers->target = buffers->base;
-    if (!buffers->taken && !filling)
+    if (!buffers->taken && !named)
         nl_buffers_give_back(buffers, 0, buffers->memory_bytes);
 }

@@ -64,10 +64,10 @@ bool nl_buffers_exhausted(struct nl_buffers *buffers);
 
 /*
  * The burst that made the group grow is over: let no more circulate than at the beginning, and give the memory back to
- * the system. No completion that names a buffer may wait to be consumed. Where the kernel may be filling one at this
- * moment (`filling`), only the memory of those goes that are taken out of circulation as they come back.
+ * the system. The kernel may not be filling any buffer meanwhile. Where a completion that is still to be dispatched names
+ * one (`named`), only the memory of those goes that are taken out of circulation as they come back.
  */
-void nl_buffers_shrink(struct nl_buffers *buffers, bool filling);
+void nl_buffers_shrink(struct nl_buffers *buffers, bool named);
 
 /* How many receives one judgement of the group's size rests on. */
 #define NL_BUFFERS_JUDGED 256U

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <time.h>
 
+#include "nl_enter.h"
 #include "nl_prep.h"
 
 /*
@@ -20,20 +21,6 @@ static inline void relax(void)
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-static int call(struct nl_ring *ring, unsigned wait, unsigned flags, const void *arg, size_t size)
-{
-    int fd = ring->fd;
-    if (nl_ring_uses_registration(ring)) {
-        fd = ring->enter_fd;
-        flags |= ring->enter_flags;
-    }
-    ring->counters.enters++;
-    int result = ring->sys->enter(ring->sys, fd, 0, wait, flags, arg, size);
-    if (result == -EINTR)
-        ring->counters.interrupted++;
-    return result;
 }
 
 /* Publish what is written. Returns what an enter must say for the poller to see it: IORING_ENTER_SQ_WAKEUP, or nothing. */
@@ -62,7 +49,7 @@ int nl_polled_pass_on(struct nl_ring *ring)
     /* Completions that did not fit into the queue are moved there by a call only. */
     if (nl_ring_overflowed(ring))
         flags |= IORING_ENTER_GETEVENTS;
-    int result = flags ? call(ring, 0, flags, NULL, 0) : 0;
+    int result = flags ? nl_enter(ring, 0, 0, flags, NULL, 0) : 0;
     return result < 0 ? result : 0;
 }
 
@@ -77,7 +64,7 @@ static int await_poller(struct nl_ring *ring)
         }
         /* The first time, and seldom after that: it may be asleep after all, and an error says that it is no more. */
         if (looks % LOOKS == 0) {
-            int result = call(ring, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
+            int result = nl_enter(ring, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
             if (result < 0 && result != -EINTR)
                 return result;
         }
@@ -127,7 +114,7 @@ int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_g
     unsigned wakeup = publish(ring);
     if (!wakeup && __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) - *ring->cq_head >= wait)
         return 0;
-    int result = call(ring, wait, flags | wakeup, arg, sizeof(*arg));
+    int result = nl_enter(ring, 0, wait, flags | wakeup, arg, sizeof(*arg));
     return result == -ETIME ? 0 : result;
 }
 

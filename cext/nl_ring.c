@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "nl_enter.h"
 #include "nl_polled.h"
 #include "nl_token.h"
 
@@ -229,25 +230,17 @@ void nl_ring_abandon(struct nl_ring *ring)
     ring->fd = ring->enter_fd = -1;
 }
 
-/* One io_uring_enter; publishes what is written and keeps the counters. */
+/* Publish what is written, and have the kernel take it. */
 static int enter(struct nl_ring *ring, unsigned wait, unsigned flags, const void *arg, size_t size)
 {
     unsigned before = __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
-    int fd = ring->fd;
 
-    if (nl_ring_uses_registration(ring)) {
-        fd = ring->enter_fd;
-        flags |= ring->enter_flags;
-    }
     if (ring->sys->review)
         ring->sys->review(ring->sys, ring);
     __atomic_store_n(ring->sq_tail, ring->sqe_tail, __ATOMIC_RELEASE);
-    ring->counters.enters++;
-    int result = ring->sys->enter(ring->sys, fd, ring->sqe_tail - before, wait, flags, arg, size);
+    int result = nl_enter(ring, ring->sqe_tail - before, wait, flags, arg, size);
     /* The kernel may have taken entries although the wait ended in an error: its own head tells how many. */
     ring->counters.submissions += __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE) - before;
-    if (result == -EINTR)
-        ring->counters.interrupted++;
     return result;
 }
 

@@ -297,7 +297,7 @@ cdef extern from "nl_buffers.h" nogil:
     void nl_buffers_close(nl_buffers *buffers)
     int nl_buffers_move(nl_buffers *buffers, nl_ring *ring, const unsigned char *parked)
     bint nl_buffers_exhausted(nl_buffers *buffers)
-    void nl_buffers_shrink(nl_buffers *buffers, bint filling)
+    void nl_buffers_shrink(nl_buffers *buffers, bint named)
     void nl_buffers_note(nl_buffers *buffers, unsigned length)
     const unsigned char *nl_buffers_take(nl_buffers *buffers, unsigned completion_flags)
     void nl_buffers_give(nl_buffers *buffers, unsigned completion_flags)

@@ -97,7 +97,7 @@ cdef class BufferGroup:
 
     cdef int open(self, Ring ring) except -1
     cdef int move(self, Ring ring, bytearray parked) except -1
-    cdef int shrink_while_filling(self, Ring ring) except -1
+    cdef int shrink_unregistered(self, Ring ring) except -1
     cdef bytearray find_parked(self, Ring ring)
     cdef int drop(self, unsigned flags) noexcept
     cdef int starve(self, Endpoint endpoint) except -1

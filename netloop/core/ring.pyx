@@ -269,8 +269,8 @@ cdef class BufferGroup:
             raise OSError(-error, "cannot register receive buffers: " + os.strerror(-error))
         return 0
 
-    cdef int shrink_while_filling(self, Ring ring) except -1:
-        """Give memory back though a poller may be filling a buffer at this moment: the kernel has none meanwhile.
+    cdef int shrink_unregistered(self, Ring ring) except -1:
+        """Give memory back where a poller may fill a buffer at any moment: meanwhile the kernel has none of them.
 
         A receive that finds none for that reason is armed again.
         """
@@ -921,7 +921,7 @@ cdef class Ring:
         self.burst_over = 0
         for group in (self.streams, self.datagrams):
             if self.polled:
-                (<BufferGroup>group).shrink_while_filling(self)
+                (<BufferGroup>group).shrink_unregistered(self)
             else:
                 c.nl_buffers_shrink(&(<BufferGroup>group).buffers, False)
         return 0
