@@ -187,12 +187,17 @@ class TestReloading:
                 client.ask()
                 assert client.sock is not None
                 served.reload()
-                with contextlib.suppress(ConnectionError):
-                    client.request("GET", "/")
-                    response = client.getresponse()
-                    answers.append((response.status, response.getheader("Connection")))
-                    response.read()
-        assert answers == [(200, "close")]
+                try:
+                    # On a busy machine the worker hears of it after the first of these.
+                    while not answers or answers[-1][1] is None:
+                        client.request("GET", "/")
+                        response = client.getresponse()
+                        answers.append((response.status, response.getheader("Connection")))
+                        response.read()
+                except ConnectionError:
+                    answers.clear()
+        assert {status for status, _ in answers} == {200}
+        assert answers[-1][1] == "close"
         stopped(served)
 
 

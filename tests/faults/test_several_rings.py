@@ -18,7 +18,7 @@ from loop.helpers import HOST, Echo, Recorder, address_of, connected, eventually
 import netloop
 
 from .child import run_child
-from .pollers import pollers, pollers_settled
+from .pollers import pollers_settled
 
 CPUS = sorted(os.sched_getaffinity(0))[:2]
 pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="each CPU can be named once, and this process may use one only")
@@ -66,7 +66,7 @@ async def test_each_ring_gets_as_many_connections(loop):
             assert all(ring.completions >= 10 for ring in statistics.rings)
             assert statistics.fixed_files_in_use == 20
             assert statistics.completions == sum(ring.completions for ring in statistics.rings)
-            assert len(pollers()) == 2
+            assert pollers_settled(2) == 2
         await eventually(lambda: all(protocol.lost.done() for protocol in protocols))
         assert files(loop) == [0, 0]
 
