@@ -62,6 +62,8 @@ class RingStatistics:
     """Completions taken from the kernel (count)."""
     in_flight: int
     """Operations that the kernel holds now, on the first ring the loop's own wake-up read among them."""
+    connections: int
+    """Stream connections and datagram endpoints open now that are on it."""
     fixed_files_in_use: int
     """Slots of its fixed-file table taken now."""
     poller_wakeups: int

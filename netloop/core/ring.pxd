@@ -141,6 +141,8 @@ cdef class Ring:
     # Endpoints whose silent operations the kernel may not have taken yet.
     cdef list silent
     cdef int in_flight
+    # Open sockets of transports that are on it.
+    cdef long connections
     # How many endpoints' end is near.
     cdef int endings
     # The kernel's number of the thread that may submit, and how many times the loop has stopped in it.

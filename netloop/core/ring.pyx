@@ -1127,6 +1127,7 @@ cdef class Ring:
             "submissions": nl_glance64(&self.ring.counters.submissions),
             "completions": nl_glance64(&self.ring.counters.completions),
             "in_flight": <int>nl_glance(&self.in_flight),
+            "connections": nl_glance64(&self.connections),
             "fixed_files_in_use": max(<int>nl_glance(&self.files.total) - <int>nl_glance(&self.files.unused), 0),
             "poller_wakeups": nl_glance64(&self.ring.counters.woken),
         }
@@ -1141,6 +1142,7 @@ cdef class Ring:
             "completions": nl_glance64(&self.ring.counters.completions),
             "stale_completions": nl_glance64(&self.stale),
             "in_flight": <int>nl_glance(&self.in_flight),
+            "connections": nl_glance64(&self.connections),
             "max_completions_per_turn": nl_glance(&self.most_completions),
             "buffers_total": nl_glance(&streams.total) + nl_glance(&datagrams.total),
             "buffers_in_use": nl_glance(&streams.taken) + nl_glance(&datagrams.taken),

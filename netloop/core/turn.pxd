@@ -33,7 +33,6 @@ cdef class LoopCore:
     cdef public bint _debug
     cdef public object _current_handle
     cdef public double _clock_resolution
-    cdef public long connections
     # The endpoints whose on_farewell() is called at one place of the ready queue, and the handle at that place.
     cdef list farewells
     cdef Handle farewell

@@ -15,7 +15,6 @@ _Ts = TypeVarTuple("_Ts")
 
 @disjoint_base
 class LoopCore:
-    connections: int
     connections_accepted: int
     _stopping: bool
     _debug: bool

@@ -617,7 +617,7 @@ cdef class LoopCore:
         counters.update(
             turns=nl_glance64(&self.turns), wakeups=nl_glance64(&self.wake.wakeups),
             ready=nl_glance64(&self.ready.count) + self.inbox.count(), timers=nl_glance64(&self.timers.heap.count),
-            connections=nl_glance64(&self.connections), connections_accepted=nl_glance64(&self.connections_accepted),
+            connections_accepted=nl_glance64(&self.connections_accepted),
             packets_received=nl_glance64(&self.packets_received), packets_sent=nl_glance64(&self.packets_sent),
             packets_dropped=nl_glance64(&self.packets_dropped),
             segmentation_refused=nl_glance64(&self.segmentation_refused),

@@ -442,7 +442,7 @@ cdef class SocketTransport(ReadingTransport):
         self.file = file
         self.sock = sock
         self.set_up(loop, ring, protocol, context, extra)
-        loop.connections += 1
+        ring.connections += 1
         return 0
 
     cdef int come_from(self, Origin origin, const c.sockaddr_storage *address, c.socklen_t length) except -1:
@@ -539,7 +539,7 @@ cdef class SocketTransport(ReadingTransport):
         return 0
 
     cdef int retire(self) except -1:
-        self.loop.connections -= 1
+        self.ring.connections -= 1
         if self.file.flag and self.attached:
             c.nl_files_give(&self.ring.files, self.file.number)
         return ReadingTransport.retire(self)

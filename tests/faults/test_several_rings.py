@@ -33,9 +33,9 @@ def loop(new_loop):
     return new_loop(several)
 
 
-def files(loop):
-    """How many connections are in the table of each ring."""
-    return [ring.fixed_files_in_use for ring in loop.statistics().rings]
+def shares(loop):
+    """How many connections each ring has."""
+    return [ring.connections for ring in loop.statistics().rings]
 
 
 @contextlib.asynccontextmanager
@@ -60,21 +60,22 @@ async def clients(server, count):
 async def test_each_ring_gets_as_many_connections(loop):
     async with serving(Echo) as (server, protocols):
         async with clients(server, 20):
-            assert files(loop) == [10, 10]
+            assert shares(loop) == [10, 10]
             statistics = loop.statistics()
             assert [ring.io_cpu for ring in statistics.rings] == CPUS
             assert all(ring.completions >= 10 for ring in statistics.rings)
-            assert statistics.fixed_files_in_use == 20
+            # A kernel that keeps closed files for a while (before 6.13) has them in no table.
+            assert statistics.fixed_files_in_use == (20 if statistics.fixed_files_total else 0)
             assert statistics.completions == sum(ring.completions for ring in statistics.rings)
             assert pollers_settled(2) == 2
         await eventually(lambda: all(protocol.lost.done() for protocol in protocols))
-        assert files(loop) == [0, 0]
+        assert shares(loop) == [0, 0]
 
 
 async def test_a_server_at_a_path(loop, tmp_path):
     server = await loop.create_unix_server(Echo, str(tmp_path / "socket"))
     async with clients(server, 6):
-        assert files(loop) == [3, 3]
+        assert shares(loop) == [3, 3]
     server.close()
     await eventually(lambda: loop.statistics().connections == 0)
 
@@ -84,7 +85,7 @@ async def test_a_socket_of_the_programs(loop):
     sock = socket.create_server((HOST, 0))
     async with serving(Echo, sock=sock) as (server, protocols):
         async with clients(server, 6):
-            assert files(loop) == [3, 3]
+            assert shares(loop) == [3, 3]
         assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
         with socket.socket() as other, pytest.raises(OSError, match="in use"):
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -178,7 +179,7 @@ async def test_leases_are_received_on_the_first_ring(loop):
         for number, sock in enumerate(near):
             sock.send(b"%d" % number)
         await eventually(lambda: sorted(bytes(each.data) for each in protocols) == [b"0", b"1", b"2", b"3"])
-        assert files(loop) == [4, 0]
+        assert shares(loop) == [4, 0]
 
 
 async def test_a_lease_may_be_sent_on_any_ring(loop):
@@ -250,7 +251,8 @@ def test_a_loop_is_closed_with_its_connections(new_loop):
         server.close()
 
     loop.run_until_complete(begin())
-    with pytest.warns(ResourceWarning, match="unclosed transport"):
+    # Of the sockets too, where connections have descriptors.
+    with pytest.warns(ResourceWarning, match="unclosed (transport|<socket)"):
         loop.close()
         gc.collect()
     for sock in made:
@@ -329,4 +331,4 @@ async def test_many_resets(loop):
                     sock.send(b"x")
                 await asyncio.sleep(0)
         await eventually(lambda: all(protocol.lost.done() for protocol in protocols))
-        assert files(loop) == [0, 0]
+        assert shares(loop) == [0, 0]

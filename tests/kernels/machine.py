@@ -90,9 +90,10 @@ def boot(kernel: Kernel, script: str, *, seconds: float, output: TextIO) -> int:
 
 
 def _command(image: Path, initramfs: Path, console: Path, socket: Path) -> list[str]:
+    # Two processors, because a loop may have its I/O done on several.
     return [
         *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-machine", "q35,memory-backend=memory", "-m", MEMORY, "-smp", "1"),
+        *("-machine", "q35,memory-backend=memory", "-m", MEMORY, "-smp", "2"),
         # Memory is shared with virtiofsd.
         *("-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"),
         # Leaving out what is expensive to emulate: protection of user pages and page tables of five levels.
