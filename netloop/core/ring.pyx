@@ -53,7 +53,11 @@ cdef unsigned _OF_POLLERS = c.IORING_SETUP_SQPOLL | c.IORING_SETUP_SQ_AFF | c.IO
 
 # The rings that have a poller, to find one whose poller another ring of this process can share; and who may look.
 cdef object polled_rings = weakref.WeakSet()
-cdef object polled_rings_lock = threading.Lock()
+cdef object polled_rings_lock = threading.RLock()
+# A child has none of the threads that may be looking while it is forked, so nobody would unlock this there. A handler of
+# a signal that forks may have interrupted the very thread that is looking, which may therefore lock it again.
+os.register_at_fork(before=polled_rings_lock.acquire, after_in_parent=polled_rings_lock.release,
+                    after_in_child=polled_rings_lock.release)
 
 # What the kernel may still write to although its ring is closed.
 cdef list left_in_flight = []
@@ -824,15 +828,17 @@ cdef class Ring:
         """Dispatch now what concerns endpoints whose end is near; no code of the application runs in here.
 
         One enter runs the deferred work of about twenty operations only (Linux 6.18), so many that end together take
-        several.
+        several. A poller does that of 32 at a time, and does not tell whether there is more: there is, unless the last
+        enter has brought nothing.
         """
-        cdef unsigned index = 0
+        cdef unsigned before, index = 0
         cdef int rounds = self.endings // ENDINGS_AT_ONCE
         if self.polled:
             self.enter(0, 0)  # what was cancelled is cancelled by now
         while True:
+            before = index
             index = self.dispatch_ending_from(index)
-            if rounds <= 0 or not c.nl_ring_needs_enter(&self.ring):
+            if rounds <= 0 or not (index != before if self.polled else c.nl_ring_needs_enter(&self.ring)):
                 return 0
             rounds -= 1
             self.enter(0, 0)

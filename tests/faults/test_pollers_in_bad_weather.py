@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -304,6 +306,36 @@ def test_forking_while_connections_are_busy():
     good, left = run_child(fork_while_busy, seconds=40)
     assert good == [True] * 23
     assert left == 0
+
+
+def fork_while_pollers_are_set_up():
+    """Fork again and again while other threads make loops with pollers; how many children could make one, too."""
+    stop = threading.Event()
+    polled().close()  # all is imported
+
+    def make():
+        while not stop.is_set():
+            polled().close()
+
+    def own_loop():
+        signal.alarm(round(stretched(5)))  # which ends it if it hangs
+        polled().close()
+        return True
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        return sum(in_fork(own_loop) for _ in range(12))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_forking_while_other_threads_make_loops():
+    """A child has none of these threads, and waits for none of them."""
+    assert run_child(fork_while_pollers_are_set_up, seconds=40) == 12
 
 
 # Writes and is gone in the same turn.
