@@ -467,6 +467,7 @@ cdef extern from "nl_files.h" nogil:
     struct nl_files:
         unsigned total
         unsigned unused
+        unsigned margin
 
     int nl_files_put(nl_ring *ring, int slot, int descriptor)
     int nl_files_open(nl_files *files, nl_ring *ring, unsigned total, unsigned margin)

@@ -17,6 +17,8 @@ cdef enum:
     PRESSURE = 8
     # How many connections may be accepted and wait to be served.
     MOST_WAITING = 4096
+    # And if they have descriptors: one part in so many of all that this process may have.
+    OPEN_SHARE = 4
 
 
 cdef struct accept_lane:
@@ -44,6 +46,8 @@ cdef class Listener(Endpoint):
     cdef int first
     cdef int count
     cdef int room
+    # How many may wait that have descriptors until they are served, of which the program needs some of its own.
+    cdef int most_open
     # Is _serve_rest() scheduled?
     cdef bint resumes
     # How many connections this turn may still begin to serve, and which turn that is.
@@ -61,6 +65,7 @@ cdef class Listener(Endpoint):
     cdef int on_readable(self, int res) except -1
     cdef int accept_through_ring(self, bint tells_queue) except -1
     cdef int accept_batch(self, int wanted) except -1
+    cdef int most_waiting(self) noexcept
     cdef int accept_by_calls(self) except -1
     cdef int note_result(self, accept_lane *lane, int res) except -1
     cdef int on_refused(self, int error) except -1

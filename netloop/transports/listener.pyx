@@ -36,6 +36,7 @@ exchanged messages of 0.1 ms each, the last was served after 1.1 s, and after 0.
 
 import ipaddress
 import os
+import resource
 import socket
 import sys
 from asyncio import trsock
@@ -95,6 +96,7 @@ cdef class Listener(Endpoint):
             # Accepted sockets inherit it: asyncio's default for every connection, at no system call for each.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             self.tells_queue = True
+        self.most_open = min(MOST_WAITING, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // OPEN_SHARE)
         self.origin = new_origin(loop.ring, sock, specific_address(sock))
         self.other_origins = [new_origin(ring, sock, self.origin.local) for ring in loop.others]
         loop.ring.attach(self)
@@ -191,13 +193,18 @@ cdef class Listener(Endpoint):
             batch = min(wanted, <int>LANES)
             if not self.count and self.may_begin():
                 batch = min(batch, self.left)
-            elif PRESSURE * wanted < <int>limit or not tells_queue or self.count >= MOST_WAITING:
+            elif PRESSURE * wanted < <int>limit or not tells_queue or self.count >= self.most_waiting():
                 return 0
             self.accept_batch(batch)
             if tells_queue and wanted <= batch:
                 return 0
             wanted = 2 * batch
         return 0
+
+    cdef int most_waiting(self) noexcept:
+        """How many connections may be accepted and wait: fewer where the next would have a descriptor meanwhile."""
+        cdef c.nl_files *files = &self.ring.files
+        return self.most_open if self.loop.others or files.unused <= files.margin else MOST_WAITING
 
     cdef int accept_batch(self, int wanted) except -1:
         """Submit accepts, take their ends, and serve what they have brought, all at once."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
+import os
 import resource
 import socket
 import subprocess
@@ -20,6 +22,7 @@ from .child import command_for, environment, run_child
 
 CLIENTS = 200
 WINDOW = 2.0
+CPUS = sorted(os.sched_getaffinity(0))[:2]
 
 
 class Counting(logging.Handler):
@@ -118,6 +121,53 @@ def test_the_server_neither_spins_nor_chatters_and_recovers(options):
         child.stdin.close()
         assert child.stdout.readline().strip() == "0"
         assert child.wait(10) == 0, child.stderr.read()
+
+
+def serve_crowd(cpus):
+    """Serve more clients than there are descriptors, all of whom wait when the server starts, on several rings.
+
+    What went wrong, and how many were served. The tables have room for all; opening a file needs a descriptor.
+    """
+    import netloop
+
+    wrong = []
+
+    class Opening(asyncio.Protocol):
+        def connection_made(self, transport):
+            transports.append(transport)
+            try:
+                open(os.devnull).close()
+            except OSError as error:
+                wrong.append(str(error))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: wrong.append(context["message"]))
+        server = await loop.create_server(Opening, sock=listening, backlog=CLIENTS)
+        await eventually(lambda: len(transports) == CLIENTS)
+        for transport in transports:
+            transport.abort()
+        server.close()
+        await eventually(lambda: not loop.statistics().connections)
+
+    transports = []
+    with contextlib.ExitStack() as stack:
+        listening = socket.create_server((HOST, 0), backlog=CLIENTS)
+        for _ in range(CLIENTS):
+            # Their numbers are higher than the server may have.
+            with socket.create_connection(listening.getsockname()) as client:
+                stack.callback(os.close, fcntl.fcntl(client, fcntl.F_DUPFD, CLIENTS))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (CLIENTS * 3 // 4, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        loop = netloop.EventLoop(io_cpus=cpus)
+        loop.run_until_complete(main())
+        loop.close()
+    return wrong, len(transports)
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="each CPU can be named once, and this process may use one only")
+def test_a_crowd_that_waits_to_be_served_leaves_descriptors_to_the_program():
+    """Where there are several rings, who is accepted has a descriptor until it is served."""
+    assert run_child(serve_crowd, CPUS) == [[], CLIENTS]
 
 
 def connect_without_descriptors():
