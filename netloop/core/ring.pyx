@@ -54,8 +54,8 @@ cdef unsigned _OF_POLLERS = c.IORING_SETUP_SQPOLL | c.IORING_SETUP_SQ_AFF | c.IO
 # The rings that have a poller, to find one whose poller another ring of this process can share; and who may look.
 cdef object polled_rings = weakref.WeakSet()
 cdef object polled_rings_lock = threading.RLock()
-# A child has none of the threads that may be looking while it is forked, so nobody would unlock this there. A handler of
-# a signal that forks may have interrupted the very thread that is looking, which may therefore lock it again.
+# A child has none of the threads that may be looking while it is forked, so nobody would unlock this there. A handler
+# of a signal that forks may have interrupted the very thread that is looking, which may therefore lock it again.
 os.register_at_fork(before=polled_rings_lock.acquire, after_in_parent=polled_rings_lock.release,
                     after_in_child=polled_rings_lock.release)
 
