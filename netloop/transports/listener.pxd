@@ -75,7 +75,8 @@ cdef class Listener(Endpoint):
     cdef int serve_waiting(self) except -1
     cdef int go_on_later(self) except -1
     cdef int serve_later(self) except -1
-    cdef int serve(self, accept_lane *lane) except -1
+    cdef int serve_everybody(self) except -1
+    cdef int serve(self, accept_lane *lane, bint later) except -1
     cdef Origin origin_on(self, Ring ring)
     cdef StreamTransport make_transport(self, Ring ring, nl_file file, object sock, accept_lane *lane, object protocol,
                                         object context)

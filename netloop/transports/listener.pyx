@@ -311,7 +311,23 @@ cdef class Listener(Endpoint):
             self.first += 1
             self.count -= 1
             self.left -= 1
-            self.serve(&it)
+            self.serve(&it, False)
+        return 0
+
+    cdef int serve_everybody(self) except -1:
+        """Serve all who wait, because the server is being closed: what it is asked next, to close its connections or to
+        wait for their end, is meant for these too. Their connection_made() is called later, as on asyncio.
+        """
+        cdef accept_lane it
+        try:
+            while self.count:
+                it = self.waiting[self.first]
+                self.first += 1
+                self.count -= 1
+                self.serve(&it, True)
+        except (SystemExit, KeyboardInterrupt):
+            self.serve_later()  # the others, should the loop go on
+            raise
         return 0
 
     cdef int go_on_later(self) except -1:
@@ -340,8 +356,8 @@ cdef class Listener(Endpoint):
         finally:
             self.go_on_later()
 
-    cdef int serve(self, accept_lane *lane) except -1:
-        """Make the protocol and the transport of a new connection, and start them."""
+    cdef int serve(self, accept_lane *lane, bint later) except -1:
+        """Make the protocol and the transport of a new connection, and start them, at once or `later`."""
         cdef StreamTransport transport
         cdef c.nl_file file = c.nl_fixed_file(lane.slot) if lane.slot >= 0 else c.nl_descriptor(lane.descriptor)
         cdef object context = PyContext_Copy(self.context)
@@ -374,7 +390,7 @@ cdef class Listener(Endpoint):
         if self.loop._debug:
             logger.debug("%r got a new connection from %r: %r", server, transport.get_extra_info("peername"),
                          transport._sock)
-        if self.loop.ready.count != scheduled:
+        if later or self.loop.ready.count != scheduled:
             # What the factory or another thread has scheduled meanwhile comes before connection_made(), as on asyncio.
             self.loop.call_soon(transport._begin, None)
             return 0
@@ -449,7 +465,10 @@ cdef class Listener(Endpoint):
             for lane in range(LANES):
                 if self.take(c.NL_ACCEPT, lane, &result):
                     self.note_result(&self.lanes[lane], result)
-            if self.count:
+        if self.attached and self.count:
+            if self.ring.running:
+                self.serve_everybody()
+            else:
                 self.serve_later()
         self.retire_if_done()
 

@@ -269,6 +269,9 @@ DIFFERENCES: dict[str, dict[str, Difference]] = {
         ),
         "test_server::test_wait_closed_waits_for_the_connections": fails("wait_closed returns at once"),
         "test_server::test_a_server_can_end_its_connections": fails("no close_clients and no abort_clients"),
+        "test_crowds::test_who_is_accepted_is_among_those_that_the_server_ends": fails(
+            "no close_clients and no abort_clients"
+        ),
         "test_server::test_keep_alive": fails("create_server does not take keep_alive"),
         "test_signals::test_removing_a_handler_restores_the_default": skipped(NOT_RESTORED),
         "test_signals::test_closing_the_loop_removes_the_handlers": skipped(NOT_RESTORED),

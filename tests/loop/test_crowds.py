@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -176,6 +177,33 @@ async def test_who_is_accepted_when_the_server_closes_is_served(loop):
 
             await loop.run_in_executor(None, ask)
             assert heard.count(b"hello") == len(protocols)
+
+
+async def test_nobody_is_served_long_after_the_server_has_closed(loop):
+    """A program that ends its server counts on meeting all connections there will be within a few turns."""
+    async with serving(Recorder, backlog=BACKLOG) as (server, protocols):
+        with crowd(address_of(server)):
+            while not protocols:
+                await asyncio.sleep(0)
+            server.close()
+            await turns(5)
+            served = [protocol for protocol in protocols if "connection_made" in protocol.calls]
+            await turns(COUNT)
+            assert protocols == served
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Server.close_clients is new in Python 3.13")
+@pytest.mark.parametrize("how", ["close_clients", "abort_clients"])
+async def test_who_is_accepted_is_among_those_that_the_server_ends(loop, how):
+    async with serving(Recorder, backlog=BACKLOG) as (server, protocols):
+        with crowd(address_of(server)):
+            while not protocols:
+                await asyncio.sleep(0)
+            server.close()
+            getattr(server, how)()
+            await asyncio.wait_for(server.wait_closed(), SECONDS)
+            await turns()
+            assert all(protocol.lost.done() for protocol in protocols)
 
 
 async def test_many_come_while_the_server_is_busy_and_its_queue_is_short(loop):
