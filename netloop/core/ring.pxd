@@ -254,7 +254,7 @@ cdef class Ring:
     cdef int adopt(self, int descriptor) except -2
     cdef int wait_any(self, list others, int64_t timeout) except -1
     cdef bint can_install(self) except -1
-    cdef bint can_release(self) noexcept
+    cdef int can_release(self) noexcept
     cdef bint can_accept_now(self) except -1
     cdef int make_space(self, unsigned entries) except -1
     cdef io_uring_sqe *call_sqe(self) except NULL

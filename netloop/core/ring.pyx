@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 
 cimport cython
-from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, ENOMEM
+from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, EMFILE, ENFILE, ENOMEM
 from libc.stdlib cimport calloc
 from libc.stdlib cimport free as free_memory
 from libc.string cimport memset
@@ -955,9 +955,13 @@ cdef class Ring:
 
     cdef bint open_files(self) except -1:
         """Register the fixed-file table; done by the first server. Says whether there is one."""
+        cdef int released
         if not self.files.total and not self.files_refused:
             # Asked first what needs no table: one that is registered stays with the ring.
-            self.files_refused = not self.can_release() or c.nl_files_open(
+            released = self.can_release()
+            if released == -EMFILE or released == -ENFILE or released == -ENOMEM:
+                return False  # this may pass, and the next connection asks again
+            self.files_refused = released != 1 or c.nl_files_open(
                 &self.files, &self.ring, self.fixed_files, FILES_MARGIN) != 0
             if not self.files_refused and not self.can_install():
                 self.files_refused = True
@@ -988,18 +992,20 @@ cdef class Ring:
         c.nl_prep_install(self.call_sqe(), 0, token)
         return self.call(token, None) == -EBADF
 
-    cdef bint can_release(self) noexcept:
+    cdef int can_release(self) noexcept:
         """Does a file that is closed in the table go at once (Linux 6.13)? Otherwise one idle connection would keep the
         sockets of all that are closed after it. Asked of another ring, once per process.
+
+        1 for yes, 0 for no, or the -errno for which it could not be asked.
         """
         cdef int answer
         cdef unsigned flags = self.ring.setup_flags & ~_OF_POLLERS
         if isinstance(self.faults, OlderKernel):
-            return c.nl_probe_release(self.system(), flags) == 1
+            return c.nl_probe_release(self.system(), flags)
         if nl_load_unsigned(&release_of_files) == NOT_ASKED:
             answer = c.nl_probe_release(&self.sys, flags)
             if answer < 0:
-                return False  # for want of memory or descriptors, which may pass
+                return answer
             nl_store_unsigned(&release_of_files, RELEASES_FILES if answer else KEEPS_FILES)
         return nl_load_unsigned(&release_of_files) == RELEASES_FILES
 

@@ -1,4 +1,4 @@
-"""A server with 64 descriptors and 200 clients."""
+"""Servers and clients with few descriptors, or none left."""
 
 from __future__ import annotations
 
@@ -168,6 +168,43 @@ def serve_crowd(cpus):
 def test_a_crowd_that_waits_to_be_served_leaves_descriptors_to_the_program():
     """Where there are several rings, who is accepted has a descriptor until it is served."""
     assert run_child(serve_crowd, CPUS) == [[], CLIENTS]
+
+
+def serve_first_without_descriptors(cpus):
+    """The first connection comes when hardly a descriptor is left; how many of the later ones need none."""
+    import netloop
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, HOST, 0)
+        with contextlib.ExitStack() as stack, socket.socket() as early, socket.socket() as late:
+            for client in (early, late):
+                client.setblocking(False)
+            spare = [os.open(os.devnull, os.O_RDONLY)]
+            with contextlib.suppress(OSError):
+                while True:
+                    spare.append(stack.enter_context(open(os.devnull)).fileno())
+            os.close(spare[0])
+            for client in (early, late):
+                await loop.sock_connect(client, address_of(server))
+                await loop.sock_sendall(client, b"hello")
+                assert await loop.sock_recv(client, 100) == b"hello"
+                stack.close()  # before the second
+            in_table = loop.statistics().fixed_files_in_use
+        server.close()
+        await eventually(lambda: not loop.statistics().connections)
+        return in_table
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    loop = netloop.EventLoop(io_cpus=cpus)
+    in_table = loop.run_until_complete(main())
+    loop.close()
+    return in_table
+
+
+@pytest.mark.parametrize("count", [0, 1], ids=["no poller", "one poller"])
+def test_connections_need_no_descriptor_after_the_first_has_found_none_to_spare(count):
+    assert run_child(serve_first_without_descriptors, CPUS[:count]) >= 1
 
 
 def connect_without_descriptors():
