@@ -346,10 +346,13 @@ class EventLoop(
             self.call_soon_threadsafe(self._stop_serving, sock)
             return
         listener = self._listeners.pop(sock, None)
-        if listener is not None:
-            listener.stop()
-        sock.close()
-        self._remove_file(sock)
+        try:
+            if listener is not None:
+                listener.stop()
+        finally:
+            # An exit that the application's factory has raised must not leave it listening.
+            sock.close()
+            self._remove_file(sock)
 
     # Names ------------------------------------------------------------------------------------------------------
 

@@ -207,6 +207,39 @@ def test_a_loop_that_is_closed_after_such_an_exit_leaves_nothing_open(loop):
                 assert client.recv(10) == b""
 
 
+def test_an_exit_while_the_server_closes(loop):
+    """Closing makes the protocols of who is accepted: an exit from there costs one connection, and leaves no socket."""
+    made, exits = [], []
+
+    def factory():
+        if exits.pop() if exits else False:
+            raise KeyboardInterrupt
+        made.append(Recorder())
+        return made[-1]
+
+    def close_in_the_middle():
+        if not made:
+            loop.call_soon(close_in_the_middle)
+            return
+        exits.extend([True, False])
+        server.close()
+
+    with waiting(200) as (sock, _):
+        server = loop.run_until_complete(loop.create_server(factory, sock=sock.dup(), backlog=210))
+        address = sock.getsockname()
+        sock.close()
+        loop.call_soon(close_in_the_middle)
+        stopping = loop.call_later(1, loop.stop)  # where nobody waited, nobody exits
+        with contextlib.suppress(KeyboardInterrupt):
+            loop.run_forever()
+        stopping.cancel()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        loop.run_until_complete(turns())
+        assert all(protocol.calls[0] == "connection_made" for protocol in made)
+        loop.run_until_complete(finish(*made))
+
+
 class Unusable:
     """What no transport can be made for."""
 
