@@ -44,7 +44,10 @@ def test_a_seccomp_filter(number, calls):
 
 
 def make_and_use(number, call):
-    """Refuse one call, then serve and connect; the error's number."""
+    """Refuse one call, then serve and connect; the error's number.
+
+    By a loop without a poller, whose first turn enters the kernel, before the program is in the middle of something.
+    """
     import netloop
 
     async def main():
@@ -55,7 +58,7 @@ def make_and_use(number, call):
     refuse(number, call)
     loop, using = None, main()
     try:
-        loop = netloop.new_event_loop()
+        loop = netloop.EventLoop(io_cpus=())
         loop.run_until_complete(loop.create_task(using))
     except OSError as error:
         return error.errno

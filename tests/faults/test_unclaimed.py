@@ -94,7 +94,7 @@ async def leave_unclaimed(loop, near, far, data):
     task = loop.create_task(loop.sock_recv(near, 100))
     await turns()
     far.send(data)
-    await asyncio.sleep(0)
+    await until_fetched()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -170,7 +170,8 @@ def test_a_connection_ends_between_two_runs_with_leases_to_come(new_loop):
     assert POLLED or LEASED in keeper.pool._states()
     keeper.transport.abort()
     loop.run_until_complete(end())
-    assert keeper.data == b""
+    # A poller may have brought the data before the loop stopped.
+    assert keeper.data == b"" or (POLLED and keeper.data == b"data")
     assert LEASED not in keeper.pool._states()
     far.close()
 
