@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -32,8 +33,10 @@ def test_debug_mode_comes_from_the_environment(loop_name):
         "loop.close()\n"
     )
     command = [sys.executable, "-c", program, loop_name]
-    on = subprocess.run(command, env={"PYTHONASYNCIODEBUG": "1"}, capture_output=True, text=True, check=True)
-    off = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
+    quiet = {name: os.environ[name] for name in os.environ.keys() - {"PYTHONASYNCIODEBUG", "PYTHONDEVMODE"}}
+    asked = {**quiet, "PYTHONASYNCIODEBUG": "1"}
+    on = subprocess.run(command, env=asked, capture_output=True, text=True, check=True)
+    off = subprocess.run(command, env=quiet, capture_output=True, text=True, check=True)
     assert (on.stdout.strip(), off.stdout.strip()) == ("True", "False")
 
 
