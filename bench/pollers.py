@@ -10,19 +10,18 @@ import argparse
 import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.c_build import build
-from harness.contenders import SERVERS
+from harness.contenders import IO_CPUS, SERVERS, buffer_pool
 from harness.errors import BenchError
-from harness.loads import Loads, Report
+from harness.gated import GatedLoads, Report
 from harness.processes import Server
+from harness.rows import Row
 
 _REFERENCES = ("c-uring", "uvloop")
-#: Receive buffers of the server in C, and their least size.
-_BUFFERS, _BUFFER_MIN = 1024, 256
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class Sample:
 
 def _command(name: str, programs: Path, options: argparse.Namespace) -> list[str]:
     if name == "c-uring":
-        return [str(programs / "echo_uring"), str(_BUFFERS), str(max(_BUFFER_MIN, options.size))]
+        pool = buffer_pool(Row("protocol", options.connections, options.size))
+        return [str(programs / "echo_uring"), *map(str, pool)]
     program = [sys.executable, str(SERVERS / "echo_work.py"), "--work", str(options.work)]
     return [*program, "--loop", name]
 
@@ -88,13 +88,13 @@ def measure(name: str, pollers: int, cpus: Cpus, programs: Path, options: argpar
     Raises:
         BenchError: the server or a generator failed.
     """
-    environment = {"NETLOOP_IO_CPUS": ",".join(map(str, cpus.pollers[:pollers]))} if pollers else {}
+    environment = {IO_CPUS: ",".join(map(str, cpus.pollers[:pollers]))} if pollers else {}
     with Server(_command(name, programs, options), environment, cpus.server) as server:
         load = [str(programs / "load"), "--port", str(server.port), "--server-pid", str(server.pid)]
         load += ["--size", str(options.size), "--seconds", str(options.seconds), "--warmup", "0.5"]
         shares = [share for share in _shares(options.connections, options.loads) if share]
         commands = [[*load, "--connections", str(share)] for share in shares]
-        with Loads(commands, [cpus.loads[index % len(cpus.loads)] for index in range(len(shares))]) as loads:
+        with GatedLoads(commands, [cpus.loads[index % len(cpus.loads)] for index in range(len(shares))]) as loads:
             loads.wait_until_ready()
             return _sample(loads.measure(options.seconds))
 
@@ -104,22 +104,22 @@ def _name(contender: tuple[str, int]) -> str:
     return name if not pollers else f"{name}, {pollers} poller{'s' * (pollers > 1)}"
 
 
+def _median(samples: Sequence[Sample], figure: str) -> float:
+    middle: float = statistics.median(getattr(sample, figure) for sample in samples)
+    return middle
+
+
 def _print(found: dict[tuple[str, int], list[Sample]], columns: Sequence[str]) -> None:
     """Print the medians, and of messages/s the ratio to each reference in the same repeat."""
     titles = ["messages/s", *(f"÷ {name}" for name in columns), "loop's thread, µs", "all threads, µs", "p50, µs"]
     print(f"{'':22}" + "".join(f"{title:>19}" for title in titles))
     for contender, samples in found.items():
-
-        def middle(figure: Callable[[Sample], float], of: Sequence[Sample] = samples) -> float:
-            return statistics.median(map(figure, of))
-
-        cells = [f"{middle(lambda sample: sample.rate):,.0f}"]
+        cells = [f"{_median(samples, 'rate'):,.0f}"]
         for name in columns:
             pairs = zip(samples, found[name, 0], strict=True)
             cells.append(f"{statistics.median(mine.rate / theirs.rate for mine, theirs in pairs):.2f}")
-        cells.append(f"{middle(lambda sample: sample.loop_cpu):.2f}")
-        cells.append(f"{middle(lambda sample: sample.all_cpu):.2f}")
-        cells.append(f"{middle(lambda sample: sample.p50):,.0f}")
+        cells += [f"{_median(samples, figure):.2f}" for figure in ("loop_cpu", "all_cpu")]
+        cells.append(f"{_median(samples, 'p50'):,.0f}")
         print(f"{_name(contender):22}" + "".join(f"{cell:>19}" for cell in cells))
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from harness.c_build import build
 from harness.contenders import SERVERS
 from harness.errors import BenchError
-from harness.loads import MARGIN, Loads
+from harness.gated import MARGIN, GatedLoads
 from harness.processes import read_line, stop
 
 from netloop.tools.cpu_time import cpu_seconds
 
 
-def _window(loads: Loads, server: int, seconds: float) -> tuple[float, float]:
+def _window(loads: GatedLoads, server: int, seconds: float) -> tuple[float, float]:
     """Measure one window: messages in a second, and microseconds of the server's for each."""
     loads.wait_until_ready()
     before = cpu_seconds(server)
@@ -47,7 +47,7 @@ def measure(programs: Path, options: argparse.Namespace, threads: int) -> tuple[
         *ports, lock = read_line(server.stdout, MARGIN, "waiting for the server").split()
         load = [str(programs / "load"), "--size", str(options.size), "--connections", str(options.connections)]
         load += ["--seconds", str(options.seconds), "--warmup", "0.3"]
-        with Loads([[*load, "--port", port] for port in ports], [None] * len(ports)) as loads:
+        with GatedLoads([[*load, "--port", port] for port in ports], [None] * len(ports)) as loads:
             return *_window(loads, server.pid, options.seconds), lock
     finally:
         stop(server)

@@ -20,7 +20,7 @@ _POOL_MAX = 16 << 20
 _BUFFER_MIN, _BUFFER_MAX = 256, 65536
 _NOT_INSTALLED = 3
 #: Where netloop reads on which CPUs the kernel's threads are to submit what it asks of its rings.
-_IO_CPUS = "NETLOOP_IO_CPUS"
+IO_CPUS = "NETLOOP_IO_CPUS"
 
 #: glibc serves blocks of 128 KiB and more by mmap until the first of them is freed whole; asyncio's 256 KiB receive
 #: buffer then costs an mmap and a munmap per message. A fixed, larger threshold keeps it on the heap from the start. It
@@ -59,7 +59,7 @@ class Contender:
         if not self.io_cpus:
             return self.environment
         cpus = settings.extra_cpus(self.io_cpus)
-        return {**self.environment, _IO_CPUS: ",".join(map(str, cpus))}
+        return {**self.environment, IO_CPUS: ",".join(map(str, cpus))}
 
     def runs(self, row: Row) -> bool:
         """Whether this contender can serve the row: each C server serves a few kinds of bare protocols."""
@@ -76,9 +76,9 @@ class Contender:
             return program + server_arguments(settings.scratch, row)
         if row.program.server.startswith("relay"):
             program = [sys.executable, str(SERVERS / "relay_in_c.py"), str(settings.programs / "relay_uring")]
-            return [*program, *map(str, _buffer_pool(row))]
+            return [*program, *map(str, buffer_pool(row))]
         if self.name == "c-uring":
-            return [str(settings.programs / "echo_uring"), *map(str, _buffer_pool(row))]
+            return [str(settings.programs / "echo_uring"), *map(str, buffer_pool(row))]
         if self.name == "c-packets":
             content = [random_file(settings.scratch, row.size)] if row.kind == "packet_send" else []
             return [str(settings.programs / "packet_server"), *row.program.c_words, *content]
@@ -121,7 +121,7 @@ def _power_of_two(value: int) -> int:
     return 1 << max(value - 1, 0).bit_length()
 
 
-def _buffer_pool(row: Row) -> tuple[int, int]:
+def buffer_pool(row: Row) -> tuple[int, int]:
     """Return count and size of the C server's receive buffers: two messages per connection, within 16 MiB.
 
     A pool much larger than what is under way would only be cold in the cache.

@@ -1,19 +1,15 @@
 """Driving a server with the C load generator, and what it reports."""
 
-import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from harness.errors import BenchError
 from harness.exchange import load_arguments
-from harness.processes import Server, pinned, read_line, stop
+from harness.gated import MARGIN, GatedLoads, Report, read_report
+from harness.processes import Server, pinned, stop
 from harness.rows import Row
 from harness.settings import Settings
 
-#: Connecting, draining and ending may take this long beyond the window itself.
-MARGIN = 45.0
 #: Replies as large as these are counted by their bytes, since a window ends in the middle of many of them.
 COUNTED_BY_BYTES = 64 * 1024
 #: A window must see several of the largest messages.
@@ -53,29 +49,21 @@ def cpu_of(row: Row, settings: Settings) -> int | None:
     return settings.server_cpu if row.program.shares_cpu else settings.load_cpu
 
 
-def _report(line: str) -> Mapping[str, Any]:
-    """Read the load generator's JSON.
-
-    Raises:
-        BenchError: it is not what it should be, or it reports errors.
-    """
-    try:
-        report: Mapping[str, Any] = json.loads(line)
-        total, first = report["error_total"], report["first_error"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"the load generator's report cannot be read ({error!r}): {line[:200]!r}") from None
-    if total:
-        raise BenchError(f"{total} errors under load, the first: {first}")
-    return report
-
-
 def parse(line: str) -> Window:
     """Read the load generator's JSON.
 
     Raises:
         BenchError: it is not what it should be, it reports errors, or nothing came back at all.
     """
-    report = _report(line)
+    return window_of(read_report(line))
+
+
+def window_of(report: Report) -> Window:
+    """Return what a report says of the window.
+
+    Raises:
+        BenchError: nothing came back at all, or no CPU time was seen.
+    """
     messages = report["messages"]
     if report["reply_size"] >= COUNTED_BY_BYTES:
         messages = report["bytes_received"] / report["reply_size"]
@@ -125,7 +113,7 @@ def prime(server: Server, row: Row, settings: Settings) -> None:
     Raises:
         BenchError: the server does not answer, or not as it should.
     """
-    _report(_run(command(settings, server, row, 0.0, 0.0, 1), cpu_of(row, settings), MARGIN))
+    read_report(_run(command(settings, server, row, 0.0, 0.0, 1), cpu_of(row, settings), MARGIN))
 
 
 def run(server: Server, row: Row, settings: Settings) -> Window:
@@ -139,48 +127,7 @@ def run(server: Server, row: Row, settings: Settings) -> Window:
     return parse(_run(arguments, cpu_of(row, settings), seconds + settings.warmup + MARGIN))
 
 
-class GatedLoad:
-    """A load generator that is connected and warm, and waits for :meth:`go`; for measuring from outside in between."""
-
-    def __init__(self, server: Server, row: Row, settings: Settings, seconds: float) -> None:
-        self._limit = seconds + settings.warmup + MARGIN
-        with pinned(cpu_of(row, settings)):
-            self._process = subprocess.Popen(
-                [*command(settings, server, row, seconds, settings.warmup, row.connections), "--gate"],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-
-    def wait_until_ready(self) -> None:
-        """Wait until all connections are made and quiet.
-
-        Raises:
-            BenchError: they could not be made.
-        """
-        line = self._line("waiting for the load generator to be ready")
-        if line != "ready":
-            _report(line)
-            raise BenchError("the load generator reported before it was asked to begin")
-
-    def go(self) -> Window:
-        """Run the window and return its result; the connections stay open.
-
-        Raises:
-            BenchError: errors under load.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(b"\n")
-        except BrokenPipeError:
-            raise BenchError("the load generator has ended too early") from None
-        return parse(self._line("waiting for the load generator's report"))
-
-    def close(self) -> None:
-        """Let the connections go and end the process."""
-        stop(self._process)
-
-    def _line(self, what: str) -> str:
-        assert self._process.stdout is not None
-        return read_line(self._process.stdout, self._limit, what)
+def gated(server: Server, row: Row, settings: Settings, seconds: float) -> GatedLoads:
+    """Start a load generator that is connected and warm, and then waits; for measuring from outside in between."""
+    arguments = command(settings, server, row, seconds, settings.warmup, row.connections)
+    return GatedLoads([arguments], [cpu_of(row, settings)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from harness import http3, load, micro, wrk
 from harness.contenders import Contender
 from harness.errors import BenchError
-from harness.load import GatedLoad, Window
+from harness.load import Window, gated
 from harness.processes import Server
 from harness.rows import Row
 from harness.settings import Settings
@@ -73,12 +73,9 @@ def _hold(server: Server, row: Row, settings: Settings) -> dict[str, float]:
     """Open connections that have exchanged one message each, and see what they take in the server's user space."""
     before = server.memory()
     # Without traffic for a warm-up: that would be a burst on all connections, and its memory not that of idle ones.
-    held = GatedLoad(server, row, dataclasses.replace(settings, warmup=0.0), settings.seconds)
-    try:
+    with gated(server, row, dataclasses.replace(settings, warmup=0.0), settings.seconds) as held:
         held.wait_until_ready()
         after = server.memory()
-    finally:
-        held.close()
     return {"pss_mib": after, "connection_kib": max(0.0, after - before) * 1024 / row.connections}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.contenders import Contender
 from harness.errors import BenchError
-from harness.load import GatedLoad, prime
+from harness.load import gated, prime, window_of
 from harness.processes import Server, pinned, read_line, stop
 from harness.rows import Row
 from harness.settings import Settings
@@ -81,10 +81,9 @@ def trace(contender: Contender, row: Row, settings: Settings) -> Trace:
 
 
 def _drive(server: Server, row: Row, settings: Settings, summary: Path) -> float:
-    load = GatedLoad(server, row, settings, settings.trace_seconds)
-    try:
-        load.wait_until_ready()
+    seconds = settings.trace_seconds
+    with gated(server, row, settings, seconds) as load:
+        load.wait_until_ready(settings.warmup)
         with _attached(server.pid, summary, settings.server_cpu):
-            return load.go().messages
-    finally:
-        load.close()
+            (report,) = load.measure(seconds)
+            return window_of(report).messages
