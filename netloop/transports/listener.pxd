@@ -75,6 +75,7 @@ cdef class Listener(Endpoint):
     cdef int serve_waiting(self) except -1
     cdef int go_on_later(self) except -1
     cdef int serve_later(self) except -1
+    cdef int serve_next(self, bint later) except -1
     cdef int serve_everybody(self) except -1
     cdef int serve(self, accept_lane *lane, bint later) except -1
     cdef Origin origin_on(self, Ring ring)

@@ -304,27 +304,26 @@ cdef class Listener(Endpoint):
 
     cdef int serve_waiting(self) except -1:
         """Serve what is accepted, as far as this turn may, even if the server is closed meanwhile: nobody else will."""
-        cdef accept_lane it
         while self.count and self.may_begin():
-            # From a copy, and out of the queue before: what is called from here may run the loop.
-            it = self.waiting[self.first]
-            self.first += 1
-            self.count -= 1
             self.left -= 1
-            self.serve(&it, False)
+            self.serve_next(False)
         return 0
+
+    cdef int serve_next(self, bint later) except -1:
+        """Serve the first who waits."""
+        # From a copy, and out of the queue before: what is called from here may run the loop.
+        cdef accept_lane it = self.waiting[self.first]
+        self.first += 1
+        self.count -= 1
+        return self.serve(&it, later)
 
     cdef int serve_everybody(self) except -1:
         """Serve all who wait, because the server is being closed: what it is asked next, to close its connections or to
         wait for their end, is meant for these too. Their connection_made() is called later, as on asyncio.
         """
-        cdef accept_lane it
         try:
             while self.count:
-                it = self.waiting[self.first]
-                self.first += 1
-                self.count -= 1
-                self.serve(&it, True)
+                self.serve_next(True)
         except (SystemExit, KeyboardInterrupt):
             self.serve_later()  # the others, should the loop go on
             raise
