@@ -92,7 +92,7 @@ async def test_drain(walk):
                 await reads.pop()
 
         reads = []
-        await walk(drain, check, read_soon, keeping=True)
+        await walk(drain, check, read_soon, keeping=True, adaptive=True)
         while reads or len(got) < len(written):
             await (reads.pop() if reads else read())
     assert got == written
