@@ -81,6 +81,17 @@ int nl_polled_submit(struct nl_ring *ring)
     return lasting ? lasting : error;
 }
 
+int nl_polled_look(struct nl_ring *ring, unsigned position)
+{
+    int error = nl_polled_pass_on(ring);
+    for (unsigned looks = 0; !error && looks < LOOKS; looks++) {
+        if (!nl_ring_awaits(position, nl_ring_taken(ring)) || nl_ring_ready(ring))
+            break;
+        relax();
+    }
+    return error;
+}
+
 static void write_silent_nop(struct nl_ring *ring)
 {
     struct io_uring_sqe *sqe = nl_ring_sqe(ring);

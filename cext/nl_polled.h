@@ -22,6 +22,12 @@ int nl_polled_submit(struct nl_ring *ring);
  */
 int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_getevents_arg *arg);
 
+/*
+ * Publish what is written, and look for some tens of microseconds whether the poller carries out the entry at a
+ * position, which is what it takes where that has nothing else to do; or whether a completion comes. Never sleeps.
+ */
+int nl_polled_look(struct nl_ring *ring, unsigned position);
+
 #define NL_POLLED_MOST 64
 
 /*

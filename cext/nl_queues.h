@@ -78,6 +78,27 @@ static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
     return ring->sqe_tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
 }
 
+/*
+ * The kernel has carried out the entries before this position, or begun to. Positions count entries and wrap around:
+ * only differences between them mean anything.
+ */
+static inline unsigned nl_ring_taken(const struct nl_ring *ring)
+{
+    return __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
+}
+
+/* Where the next entry will be written. */
+static inline unsigned nl_ring_position(const struct nl_ring *ring)
+{
+    return ring->sqe_tail;
+}
+
+/* Is an entry at this position not among those before `taken`? */
+static inline bool nl_ring_awaits(unsigned position, unsigned taken)
+{
+    return (int)(position - taken) >= 0;
+}
+
 static inline unsigned nl_ring_space(const struct nl_ring *ring)
 {
     return ring->sq_entries - nl_ring_unsubmitted(ring);

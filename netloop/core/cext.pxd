@@ -224,6 +224,7 @@ cdef extern from "nl_polled.h" nogil:
     enum:
         NL_POLLED_MOST
 
+    int nl_polled_look(nl_ring *ring, unsigned position)
     int nl_polled_wait_any(nl_ring **rings, unsigned count, int64_t timeout)
 
 cdef extern from "nl_ring.h" nogil:
@@ -271,6 +272,9 @@ cdef extern from "nl_ring.h" nogil:
     int nl_ring_call(nl_ring *ring, uint64_t token, int32_t *result)
     bint nl_ring_take(nl_ring *ring, uint64_t token, int32_t *result)
     unsigned nl_ring_unsubmitted(const nl_ring *ring)
+    unsigned nl_ring_taken(const nl_ring *ring)
+    unsigned nl_ring_position(const nl_ring *ring)
+    bint nl_ring_awaits(unsigned position, unsigned taken)
     unsigned nl_ring_space(const nl_ring *ring)
     io_uring_sqe *nl_ring_sqe(nl_ring *ring)
     unsigned nl_ring_ready(const nl_ring *ring)

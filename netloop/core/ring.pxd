@@ -1,9 +1,9 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from netloop.core.cext cimport (
-    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter,
-    nl_meter_go_on, nl_meter_rest, nl_older, nl_poller, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on,
-    nl_pulse_rest, nl_registered, nl_ring, nl_ring_ready, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
+    NL_CANCEL, flag, io_uring_cqe, io_uring_sqe, nl_buffers, nl_fault, nl_file, nl_files, nl_meter, nl_meter_go_on,
+    nl_meter_rest, nl_older, nl_poller, nl_prep_cancel, nl_pulse, nl_pulse_begin, nl_pulse_go_on, nl_pulse_rest,
+    nl_registered, nl_ring, nl_ring_position, nl_ring_ready, nl_ring_sqe, nl_ring_take, nl_slots, nl_sys, nl_token,
 )
 
 from netloop.core.free_threading cimport (
@@ -30,6 +30,8 @@ cdef class Endpoint:
     cdef uint32_t slot
     cdef uint32_t generation
     cdef int in_flight
+    # The position in the submission queue of its last silent operation.
+    cdef unsigned silent_at
     cdef flag attached
     cdef flag dirty
     # Does the endpoint table hold it only weakly, because nothing of it is in flight? See Ring.rest().
@@ -73,6 +75,7 @@ cdef class Endpoint:
         """A submission entry for an operation that completes only if it fails; one at a time."""
         self.ring.silent.append(self)
         self.silent = True
+        self.silent_at = nl_ring_position(&self.ring.ring)
         return self.sqe()
 
     cdef inline int write_cancel(self, unsigned op, unsigned lane) noexcept:
@@ -138,8 +141,11 @@ cdef class Ring:
     cdef list gathered
     cdef list dirty
     cdef list flushing
-    # Endpoints whose silent operations the kernel may not have taken yet.
+    # Endpoints whose silent operations the kernel may not have taken yet, in their order.
     cdef list silent
+    # With a poller: does an endpoint have more to do when that has taken its silent operation, and which is the last?
+    cdef flag awaited
+    cdef unsigned awaited_at
     cdef int in_flight
     # Open sockets of transports that are on it.
     cdef long connections
@@ -238,7 +244,9 @@ cdef class Ring:
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int pass_on(self) except -1
     cdef int judge(self, int result) except -1
-    cdef int settle_awaited(self) except -1
+    cdef int note_awaited(self) except -1
+    cdef bint look(self, bint wait) except -1
+    cdef int64_t settle_limit(self) noexcept
     cdef int dispatch(self) except -1
     cdef int dispatch_ending(self) except -1
     cdef unsigned dispatch_ending_from(self, unsigned index) except? 0

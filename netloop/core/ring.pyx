@@ -15,6 +15,7 @@ from collections import deque
 
 cimport cython
 from libc.errno cimport EAGAIN, EBADF, EBUSY, EINTR, EMFILE, ENFILE, ENOMEM
+from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc
 from libc.stdlib cimport free as free_memory
 from libc.string cimport memset
@@ -34,6 +35,10 @@ cdef enum:
     DATAGRAM_BUFFERS = 16
     DATAGRAM_BUFFERS_MAX = 512
     SHORT_OF_MEMORY_PAUSE = 1000000  # nanoseconds
+    # How long a loop with a poller sleeps before it looks for the ends of silent operations, in nanoseconds; and where
+    # somebody has more to send after one.
+    SETTLE_WAIT = 5000000
+    AWAITED_WAIT = 50000
     # Fewer than the operations whose deferred work one enter runs.
     ENDINGS_AT_ONCE = 16
 
@@ -594,7 +599,8 @@ cdef class Ring:
     cdef int flush(self) except -1:
         """Have every dirty endpoint write its submissions."""
         if self.silent and self.polled:
-            self.settle_awaited()
+            self.settle_silent()
+            self.note_awaited()
         if self.streams.starved:
             self.streams.feed_starved()
         if self.datagrams.starved:
@@ -718,17 +724,26 @@ cdef class Ring:
     cdef int settle_silent(self) except -1:
         """Tell the owners of silent operations of their end: the kernel has taken them, and complains of none.
 
-        Its complaints are among the completions. While it has not taken all that is written, or has completions that
-        did not fit into the queue, nothing is known, and what those operations refer to is kept.
+        Its complaints are among the completions by then. Of what it has not taken, and while it has completions that
+        did not fit into the queue, nothing is known, and what those operations refer to is kept. An enter takes all;
+        a poller takes what it finds, a batch at a time.
         """
         cdef Endpoint endpoint
-        if c.nl_ring_unsubmitted(&self.ring) or c.nl_ring_overflowed(&self.ring):
+        cdef Py_ssize_t settled = 0
+        # Asked for in this order: the complaints come first, and then the kernel says how far it has come.
+        cdef unsigned taken = c.nl_ring_taken(&self.ring)
+        cdef bint all_taken = taken == c.nl_ring_position(&self.ring)
+        if c.nl_ring_overflowed(&self.ring):
+            return 0
+        if not all_taken and c.nl_ring_awaits((<Endpoint>self.silent[0]).silent_at, taken):
             return 0
         self.note_failures()
-        # The list is cleared at the end, so that an error of one owner loses none of the others.
+        # They leave the list at the end, so that an error of one owner loses none of the others.
         for each in self.silent:
             endpoint = <Endpoint>each
             if endpoint.silent:
+                if not all_taken and c.nl_ring_awaits(endpoint.silent_at, taken):
+                    break
                 endpoint.silent = False
                 endpoint.in_flight -= 1
                 self.in_flight -= 1
@@ -736,20 +751,48 @@ cdef class Ring:
                     endpoint.on_abandoned(c.NL_SEND, 0, 0, 0)
                 else:
                     endpoint.on_silent_end()
-        self.silent.clear()
+            settled += 1
+        del self.silent[:settled]
+        if self.awaited and (all_taken or not c.nl_ring_awaits(self.awaited_at, taken)):
+            self.awaited = False
         return 0
 
-    cdef int settle_awaited(self) except -1:
-        """With a poller, the ends of the silent operations of the last turn are seen when the next begins.
+    cdef int note_awaited(self) except -1:
+        """Find out whether an endpoint that is to be flushed has to wait until a poller has taken its last operation.
 
-        An endpoint that is to be flushed may not go on before, and is waited for: the poller is about to be done.
+        It is flushed again when that is seen. Nobody waits for the poller here, although it takes most of what it finds
+        at once: it may have hundreds of receives to do first, and what other pollers have brought would wait as long.
+        With three pollers waiting here gave 340,000 messages a second instead of 500,000 (400 x 64 B, sixteen cores).
+        """
+        cdef Endpoint endpoint
+        for each in self.dirty:
+            endpoint = <Endpoint>each
+            if endpoint.silent and (not self.awaited or c.nl_ring_awaits(endpoint.silent_at, self.awaited_at)):
+                self.awaited = True
+                self.awaited_at = endpoint.silent_at
+        return 0
+
+    cdef bint look(self, bint wait) except -1:
+        """Look for a moment, or wait, until the poller takes what somebody waits for; then flush who did.
+
+        Is there more to do?
         """
         cdef int result
-        if self.dirty and c.nl_ring_unsubmitted(&self.ring):
-            with nogil:
-                result = c.nl_ring_submit(&self.ring)
-            self.judge(result)
-        return self.settle_silent()
+        with nogil:
+            result = c.nl_ring_submit(&self.ring) if wait else c.nl_polled_look(&self.ring, self.awaited_at)
+        if self.silent:
+            self.settle_silent()
+        self.judge(result)
+        if not self.dirty:
+            return self.has_work()
+        self.flush()
+        return True
+
+    cdef int64_t settle_limit(self) noexcept:
+        """How long the loop may sleep before it looks again what the poller has taken, in nanoseconds."""
+        if self.awaited:
+            return AWAITED_WAIT
+        return SETTLE_WAIT if self.silent else INT64_MAX
 
     cdef int note_failures(self) except -1:
         """Find the silent operations that have failed: they will be dispatched as any others."""

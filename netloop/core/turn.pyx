@@ -7,6 +7,7 @@ connection or once per loop. Attributes with a leading underscore are those that
 
 from asyncio import Future, base_events
 
+from libc.stdint cimport INT64_MAX
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from netloop.core cimport cext as c
@@ -27,8 +28,6 @@ cdef extern from "Python.h":
 cdef enum:
     # A wait longer than this is cut, as asyncio does, so that the kernel's clock arithmetic cannot overflow.
     LONGEST_WAIT = 24 * 3600
-    # How long a loop with a poller sleeps before it looks for the ends of silent operations, in nanoseconds.
-    SETTLE_WAIT = 5000000
     # How many turns may pass without a system call before other threads are given the interpreter lock.
     YIELD_TURNS = 16
 
@@ -176,6 +175,9 @@ cdef class LoopCore:
         """Before the loop stops: hand over what was written in its last turn, whose ends nobody may come to fetch."""
         cdef Ring each
         for each in self._rings():
+            if each.polled and each.silent:
+                # What is to be sent may have to wait for what was sent before.
+                each.enter(0, 0)
             if each.dirty or c.nl_ring_unsubmitted(&each.ring):
                 each.flush()
                 each.enter(0, 0)
@@ -211,6 +213,8 @@ cdef class LoopCore:
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
         limit = self.wait_limit()
+        if ring.polled and self.look():
+            limit = 0
         if limit != 0:
             if not self.spin or not self.spin_awhile(limit):
                 self.wait()
@@ -272,8 +276,8 @@ cdef class LoopCore:
             for other in self.others:
                 if other.burst_over and limit != 0:
                     limit = self.shrink_when_due(other, limit)
-            if self.has_silent() and (limit == c.NL_WAIT_FOREVER or limit > SETTLE_WAIT):
-                limit = SETTLE_WAIT
+            if ring.polled:
+                limit = self.settle_limit(limit)
             short = short and (limit == c.NL_WAIT_FOREVER or limit > SHORT_WAIT)
             # From here until the wait begins no Python code runs in this thread, so nobody can add a handle that
             # neither the wait limit nor the wake-up takes into account.
@@ -328,17 +332,30 @@ cdef class LoopCore:
                 return True
         return False
 
-    cdef bint has_silent(self) noexcept:
-        """With pollers: are there silent operations whose ends nobody has looked for?"""
+    cdef int64_t settle_limit(self, int64_t limit) noexcept:
+        """With pollers: wait no longer than until the ends of silent operations are to be looked for."""
         cdef Ring other
-        if not self.ring.polled:
-            return False
-        if self.ring.silent:
-            return True
+        cdef int64_t most = self.ring.settle_limit()
         for other in self.others:
-            if other.silent:
-                return True
-        return False
+            most = min(most, other.settle_limit())
+        if limit == c.NL_WAIT_FOREVER:
+            return limit if most == INT64_MAX else most
+        return min(limit, most)
+
+    cdef bint look(self) except -1:
+        """Have pollers take what somebody waits for, whose next operation is to be on its way before callbacks run.
+
+        Those may block. Where there are none it is only looked whether pollers are about to. Is there something to do?
+        """
+        cdef Ring other
+        cdef bint found = False
+        cdef bint wait = self.has_ready()
+        if self.ring.awaited:
+            found = self.ring.look(wait)
+        for other in self.others:
+            if other.awaited and (wait or not found):
+                found = other.look(wait) or found
+        return found
 
     cdef bint has_ready(self) noexcept:
         """Has this thread or another one scheduled something?"""

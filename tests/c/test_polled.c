@@ -1,8 +1,10 @@
 /* A ring whose submissions a thread of the kernel's takes. */
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 
 #include "nl_older.h"
+#include "nl_polled.h"
 #include "support.h"
 
 #define CALL 77
@@ -150,6 +152,38 @@ CASE(what_is_passed_on_is_carried_out_soon)
     CHECK_EQUAL(ring.counters.submissions, 3);
     CHECK_EQUAL(ring.counters.enters, 0);
     expect_in_order(&ring, 1, 3);
+    nl_ring_close(&ring);
+}
+
+CASE(positions_wrap_around)
+{
+    CHECK(nl_ring_awaits(5, 5));
+    CHECK(nl_ring_awaits(6, 5));
+    CHECK(!nl_ring_awaits(4, 5));
+    CHECK(nl_ring_awaits(2, UINT_MAX - 2));
+    CHECK(!nl_ring_awaits(UINT_MAX - 2, 2));
+}
+
+CASE(a_look_ends_when_the_entry_is_taken_or_something_has_completed)
+{
+    struct nl_ring ring;
+    open_polled(&ring, real_sys(), LONG_IDLE);
+    for (unsigned i = 0; i < 200; i++) {
+        unsigned position = nl_ring_position(&ring);
+        write_nop(&ring, CALL);
+        ring.sqes[position & ring.sq_mask].flags |= IOSQE_CQE_SKIP_SUCCESS;
+        CHECK(nl_ring_awaits(position, nl_ring_taken(&ring)));
+        for (unsigned wait = 0; wait < 5000 && nl_ring_awaits(position, nl_ring_taken(&ring)); wait++)
+            CHECK_EQUAL(nl_polled_look(&ring, position), 0);
+        CHECK(!nl_ring_awaits(position, nl_ring_taken(&ring)));
+        CHECK_EQUAL(nl_ring_ready(&ring), 0);
+    }
+    write_nops(&ring, 1, 1);
+    CHECK_EQUAL(nl_ring_submit(&ring), 0);
+    /* Nothing takes an entry that is not written, so this would take for ever if it were waited for. */
+    CHECK_EQUAL(nl_polled_look(&ring, nl_ring_position(&ring)), 0);
+    expect_in_order(&ring, 1, 1);
+    CHECK_EQUAL(ring.counters.enters, 0);
     nl_ring_close(&ring);
 }
 
