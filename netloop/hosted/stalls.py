@@ -137,6 +137,7 @@ class StallWatch:
         self._open: dict[str, StallReport] = {}
         self._untold: deque[StallReport] = deque()
         self._logged = float("-inf")
+        self._logged_seen = False
         self._left_out = 0
         _watches.add(self)
 
@@ -194,7 +195,8 @@ class StallWatch:
         else:
             self.saturated_turns += 1
         now = time.monotonic()
-        if now - self._logged < _LOG_SECONDS:
+        # What came too late for a stack tells hardly anything, and must not keep out of the log what has one.
+        if now - self._logged < _LOG_SECONDS and (self._logged_seen or not report.seen):
             self._left_out += 1
             return
         fields = {f"stall_{name}": value for name, value in report.as_dict().items()}
@@ -202,7 +204,7 @@ class StallWatch:
         if self._left_out:
             text += f"\n(reports left out of the log since the last one: {self._left_out})"
         logger.warning("%s", text, extra={**fields, "stall_left_out": self._left_out})
-        self._logged, self._left_out = now, 0
+        self._logged, self._logged_seen, self._left_out = now, report.seen, 0
 
     def _note_end(self, sighting: Sighting) -> None:
         begun = self._open.pop(sighting.kind, None)

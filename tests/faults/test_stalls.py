@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import dataclasses
 import gc
 import json
 import logging
@@ -20,7 +21,7 @@ from loop.helpers import LOCKED, Recorder, address_of, serving
 from loop.test_lifetime import switches
 
 import netloop
-from netloop.hosted.stalls import loop_lines
+from netloop.hosted.stalls import StallWatch, loop_lines
 
 from .child import run_child
 
@@ -315,6 +316,27 @@ class TestReport:
         # Those since the last record are yet to be told.
         assert 0 < left_out <= figures.stalls + figures.saturated_turns - len(caplog.records)
         assert "reports left out of the log since the last one: " in caplog.text
+
+    def test_what_came_too_late_keeps_no_stack_out_of_the_log(self, watched, caplog, monkeypatch):
+        describe = StallWatch._describe
+        late = [True]
+
+        def describe_late(watch, sighting, loop):
+            report = describe(watch, sighting, loop)
+            return dataclasses.replace(report, seen=False, stack=()) if late.pop() else report
+
+        async def main():
+            # Three reports within a second: too late, with a stack, and one that is left out.
+            for late[:] in ([True], [False], [False]):
+                watched.reports.clear()
+                time.sleep(LONG)
+                await watched.reported()
+
+        monkeypatch.setattr(StallWatch, "_describe", describe_late)
+        with caplog.at_level(logging.WARNING, "asyncio"):
+            watched.loop.run_until_complete(main())
+        assert [record.stall_seen for record in caplog.records[:2]] == [False, True]
+        assert "time.sleep(LONG)" in caplog.records[1].getMessage()
 
     def test_it_is_counted(self, watched):
         for count in (1, 2):
