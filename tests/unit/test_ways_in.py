@@ -9,6 +9,7 @@ import errno
 import importlib
 import inspect
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -438,3 +439,14 @@ def test_command_line(arguments: list[str], status: int, words: str) -> None:
     child = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert child.returncode == status
     assert words in child.stdout + child.stderr
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"]])
+def test_a_command_whose_output_nobody_reads_any_more_ends_without_a_traceback(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "netloop", *arguments]
+    child = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writing)
+    assert "Traceback" not in child.stderr
+    assert child.returncode != 0
