@@ -753,7 +753,8 @@ cdef class Ring:
                     endpoint.on_silent_end()
             settled += 1
         del self.silent[:settled]
-        if self.awaited and (all_taken or not c.nl_ring_awaits(self.awaited_at, taken)):
+        # A failure may be seen a moment before the head of the queue that covers it, so the list may be empty earlier.
+        if self.awaited and (not self.silent or not c.nl_ring_awaits(self.awaited_at, taken)):
             self.awaited = False
         return 0
 

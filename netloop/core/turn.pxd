@@ -50,6 +50,7 @@ cdef class LoopCore:
     cdef int pass_on(self, Ring ring) except -1
     cdef int dispatch_ending(self) except -1
     cdef bint has_completions(self) noexcept
+    cdef bint has_work(self)
     cdef Ring choose_ring(self)
     cdef bint spin_awhile(self, int64_t limit) except -1
     cdef int schedule_farewell(self, Endpoint endpoint) except -1

@@ -316,7 +316,8 @@ cdef class LoopCore:
         while not found:
             for ring in self._rings():
                 ring.pass_on()
-            found = self.has_completions() or self.has_ready()
+            # What a poller has taken may let go what waited for that.
+            found = self.has_work() or self.has_ready()
             if not found and monotonic() >= end:
                 return False
         self.ring.begin_work(True)
@@ -329,6 +330,16 @@ cdef class LoopCore:
             return True
         for other in self.others:
             if c.nl_ring_ready(&other.ring):
+                return True
+        return False
+
+    cdef bint has_work(self):
+        """Does one of the rings have something to flush or to dispatch?"""
+        cdef Ring other
+        if self.ring.has_work():
+            return True
+        for other in self.others:
+            if other.has_work():
                 return True
         return False
 
@@ -392,12 +403,8 @@ cdef class LoopCore:
     cdef int64_t wait_limit(self) except? -2:
         """How long the kernel may wait: nanoseconds, 0 for not at all, NL_WAIT_FOREVER for no limit."""
         cdef double seconds
-        cdef Ring other
-        if self.ready.count or self._stopping or self.ring.has_work():
+        if self.ready.count or self._stopping or self.has_work():
             return 0
-        for other in self.others:
-            if other.has_work():
-                return 0
         if not self.timers.heap.count:
             return c.NL_WAIT_FOREVER
         seconds = self.timers.first() - monotonic()

@@ -166,3 +166,31 @@ def test_a_producer_that_is_paused_goes_on(loop):
         far.close()
 
     loop.run_until_complete(main())
+
+
+def test_who_has_more_to_send_does_not_wait_until_a_spin_is_over(new_loop):
+    loop = new_loop(lambda: netloop.EventLoop(io_cpus=[some_cpu()], spin=1.0))
+
+    def answer(far):
+        far.settimeout(stretched(20))
+        received = b""
+        while len(received) < 6:
+            received += far.recv(100)
+        far.send(b"answer")
+        return received
+
+    async def exchange():
+        transport, recorder, far = await open_pair(loop)
+        # A spin for each of them would take three times as long as there is.
+        for number in range(30):
+            answering = loop.run_in_executor(None, answer, far)
+            transport.write(b"one")
+            await asyncio.sleep(0)
+            transport.write(b"two")
+            assert await answering == b"onetwo"
+            await recorder.until_received(6 * (number + 1))
+        transport.close()
+        await recorder.lost
+        far.close()
+
+    loop.run_until_complete(asyncio.wait_for(exchange(), stretched(10)))
