@@ -112,6 +112,49 @@ def test_completions_that_find_no_room_come_later_and_once():
 
 # Peers that die -------------------------------------------------------------------------------------------------
 
+
+def test_a_loop_is_idle_after_peers_died_for_whom_more_was_written(new_loop):
+    """Another loop has the same poller, which then takes eight entries at a time: those that fail come second."""
+    new_loop(polled).run_until_complete(asyncio.sleep(0))
+    # The poller sleeps between, so that the loop looks for the failures while they are told.
+    loop = new_loop(lambda: polled(io_idle=0.001))
+
+    async def pairs():
+        made = []
+        for _ in range(8):
+            near, far = socket.socketpair()
+            made.append((*await loop.create_connection(Recorder, sock=near), far))
+        return made
+
+    async def main():
+        living = await pairs()
+        for _ in range(100):
+            dying = await pairs()
+            for transport, _, far in dying:
+                transport.pause_reading()
+                far.close()
+            await asyncio.sleep(0.0015)
+            for transport, _, _ in [*living, *dying]:
+                transport.write(b"one")
+            await asyncio.sleep(0)
+            for transport, _, _ in dying:
+                transport.write(b"two")
+            for _, recorder, _ in dying:
+                await recorder.lost
+            for _, _, far in living:
+                far.recv(100)
+            await asyncio.sleep(0.01)
+            before = loop.statistics().turns
+            await asyncio.sleep(0.01)
+            assert loop.statistics().turns - before < 20
+        for transport, recorder, far in living:
+            transport.close()
+            await recorder.lost
+            far.close()
+
+    loop.run_until_complete(main())
+
+
 # Connects often, and echoes to and fro on all connections without an end.
 LOAD = """
 import selectors, socket, sys
