@@ -53,11 +53,11 @@ int nl_polled_pass_on(struct nl_ring *ring)
     return result < 0 ? result : 0;
 }
 
-/* Wait until the poller has taken everything that is published. */
-static int await_poller(struct nl_ring *ring)
+/* Wait until the poller has taken the entry at a position, which is published. */
+static int await_poller(struct nl_ring *ring, unsigned position)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_NANOSECONDS};
-    for (unsigned looks = 0; nl_ring_unsubmitted(ring); looks++) {
+    for (unsigned looks = 0; nl_ring_awaits(position, nl_ring_taken(ring)); looks++) {
         if (looks < LOOKS) {
             relax();
             continue;
@@ -73,12 +73,17 @@ static int await_poller(struct nl_ring *ring)
     return 0;
 }
 
-int nl_polled_submit(struct nl_ring *ring)
+int nl_polled_await(struct nl_ring *ring, unsigned position)
 {
     int error = nl_polled_pass_on(ring);
     /* Whatever the call was told, a poller that is awake takes what is published, and one that sleeps is woken again. */
-    int lasting = await_poller(ring);
+    int lasting = await_poller(ring, position);
     return lasting ? lasting : error;
+}
+
+int nl_polled_submit(struct nl_ring *ring)
+{
+    return nl_polled_await(ring, ring->sqe_tail - 1);
 }
 
 int nl_polled_look(struct nl_ring *ring, unsigned position)

@@ -28,6 +28,9 @@ int nl_polled_enter(struct nl_ring *ring, unsigned wait, const struct io_uring_g
  */
 int nl_polled_look(struct nl_ring *ring, unsigned position);
 
+/* Publish what is written, and wait until the poller has carried out the entry at a position. */
+int nl_polled_await(struct nl_ring *ring, unsigned position);
+
 #define NL_POLLED_MOST 64
 
 /*

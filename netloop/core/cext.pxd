@@ -225,6 +225,7 @@ cdef extern from "nl_polled.h" nogil:
         NL_POLLED_MOST
 
     int nl_polled_look(nl_ring *ring, unsigned position)
+    int nl_polled_await(nl_ring *ring, unsigned position)
     int nl_polled_wait_any(nl_ring **rings, unsigned count, int64_t timeout)
 
 cdef extern from "nl_ring.h" nogil:

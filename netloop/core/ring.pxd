@@ -245,7 +245,8 @@ cdef class Ring:
     cdef int pass_on(self) except -1
     cdef int judge(self, int result) except -1
     cdef int note_awaited(self) except -1
-    cdef bint look(self, bint wait) except -1
+    cdef bint look(self) except -1
+    cdef int catch_up(self) except -1
     cdef int64_t settle_limit(self) noexcept
     cdef int dispatch(self) except -1
     cdef int dispatch_ending(self) except -1

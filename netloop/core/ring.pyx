@@ -532,6 +532,7 @@ cdef class Ring:
         self.abandoned = True
         self.in_flight = 0
         self.silent.clear()
+        self.awaited = False
         c.nl_ring_abandon(&self.ring)
 
     # The endpoint table -----------------------------------------------------------------------------------------
@@ -730,7 +731,7 @@ cdef class Ring:
         """
         cdef Endpoint endpoint
         cdef Py_ssize_t settled = 0
-        # Asked for in this order: the complaints come first, and then the kernel says how far it has come.
+        # Asked for before the complaints, which the kernel has made before it says that it has come so far.
         cdef unsigned taken = c.nl_ring_taken(&self.ring)
         cdef bint all_taken = taken == c.nl_ring_position(&self.ring)
         if c.nl_ring_overflowed(&self.ring):
@@ -773,14 +774,11 @@ cdef class Ring:
                 self.awaited_at = endpoint.silent_at
         return 0
 
-    cdef bint look(self, bint wait) except -1:
-        """Look for a moment, or wait, until the poller takes what somebody waits for; then flush who did.
-
-        Is there more to do?
-        """
+    cdef bint look(self) except -1:
+        """Look for a moment whether the poller takes what somebody waits for; then flush that one. Is there more?"""
         cdef int result
         with nogil:
-            result = c.nl_ring_submit(&self.ring) if wait else c.nl_polled_look(&self.ring, self.awaited_at)
+            result = c.nl_polled_look(&self.ring, self.awaited_at)
         if self.silent:
             self.settle_silent()
         self.judge(result)
@@ -788,6 +786,17 @@ cdef class Ring:
             return self.has_work()
         self.flush()
         return True
+
+    cdef int catch_up(self) except -1:
+        """Wait until the poller has taken what somebody waits for, and have that one's next operation submitted."""
+        cdef int result
+        with nogil:
+            result = c.nl_polled_await(&self.ring, self.awaited_at)
+        if self.silent:
+            self.settle_silent()
+        self.judge(result)
+        self.flush()
+        return self.pass_on()
 
     cdef int64_t settle_limit(self) noexcept:
         """How long the loop may sleep before it looks again what the poller has taken, in nanoseconds."""

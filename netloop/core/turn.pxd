@@ -58,6 +58,7 @@ cdef class LoopCore:
     cdef int64_t shrink_when_due(self, Ring ring, int64_t limit) except? -2
     cdef int64_t settle_limit(self, int64_t limit) noexcept
     cdef bint look(self) except -1
+    cdef int catch_up(self) except -1
     cdef int run_ready(self, Py_ssize_t remaining) except -1
     cdef int run_handle(self, Handle handle) except -1
     cdef int run_timed(self, object handle) except -1

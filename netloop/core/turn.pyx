@@ -213,7 +213,7 @@ cdef class LoopCore:
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
         limit = self.wait_limit()
-        if ring.polled and self.look():
+        if limit != 0 and ring.polled and self.look():
             limit = 0
         if limit != 0:
             if not self.spin or not self.spin_awhile(limit):
@@ -226,6 +226,8 @@ cdef class LoopCore:
         # With what another thread has scheduled during the wait.
         if NL_FREE_THREADED and nl_load_int(&self.inbox.waiting):
             self.inbox.take_in()
+        if ring.polled and (self.ready.count or self.has_completions()):
+            self.catch_up()
         scheduled = self.ready.count
         PyErr_CheckSignals()
         if scheduled:
@@ -354,19 +356,27 @@ cdef class LoopCore:
         return min(limit, most)
 
     cdef bint look(self) except -1:
-        """Have pollers take what somebody waits for, whose next operation is to be on its way before callbacks run.
+        """Before a wait: look whether pollers are about to take what somebody waits for. Is there something to do?"""
+        cdef Ring other
+        if self.ring.awaited and self.ring.look():
+            return True
+        for other in self.others:
+            if other.awaited and other.look():
+                return True
+        return False
 
-        Those may block. Where there are none it is only looked whether pollers are about to. Is there something to do?
+    cdef int catch_up(self) except -1:
+        """Before code of the application runs, which may block: have pollers take what somebody waits for.
+
+        So what was written a turn ago is on its way, as it is without pollers.
         """
         cdef Ring other
-        cdef bint found = False
-        cdef bint wait = self.has_ready()
         if self.ring.awaited:
-            found = self.ring.look(wait)
+            self.ring.catch_up()
         for other in self.others:
-            if other.awaited and (wait or not found):
-                found = other.look(wait) or found
-        return found
+            if other.awaited:
+                other.catch_up()
+        return 0
 
     cdef bint has_ready(self) noexcept:
         """Has this thread or another one scheduled something?"""

@@ -164,7 +164,7 @@ CASE(positions_wrap_around)
     CHECK(!nl_ring_awaits(UINT_MAX - 2, 2));
 }
 
-CASE(a_look_ends_when_the_entry_is_taken_or_something_has_completed)
+CASE(one_may_look_or_wait_until_an_entry_is_taken)
 {
     struct nl_ring ring;
     open_polled(&ring, real_sys(), LONG_IDLE);
@@ -177,6 +177,13 @@ CASE(a_look_ends_when_the_entry_is_taken_or_something_has_completed)
             CHECK_EQUAL(nl_polled_look(&ring, position), 0);
         CHECK(!nl_ring_awaits(position, nl_ring_taken(&ring)));
         CHECK_EQUAL(nl_ring_ready(&ring), 0);
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        unsigned position = nl_ring_position(&ring);
+        write_nop(&ring, 1);
+        CHECK_EQUAL(nl_polled_await(&ring, position), 0);
+        CHECK(!nl_ring_awaits(position, nl_ring_taken(&ring)));
+        expect_in_order(&ring, 1, 1);
     }
     write_nops(&ring, 1, 1);
     CHECK_EQUAL(nl_ring_submit(&ring), 0);

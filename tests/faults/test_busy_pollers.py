@@ -194,3 +194,50 @@ def test_who_has_more_to_send_does_not_wait_until_a_spin_is_over(new_loop):
         far.close()
 
     loop.run_until_complete(asyncio.wait_for(exchange(), stretched(10)))
+
+
+def test_a_turn_later_a_protocol_may_block_until_the_peer_has_got_what_was_written(new_loop):
+    """Completions come one by one from a poller that has its CPU, and writes go to one that has not."""
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    if len(cpus) < 2:
+        pytest.skip("there is one CPU only")
+    loop = new_loop(lambda: netloop.EventLoop(io_cpus=cpus))
+
+    class Asked(asyncio.Protocol):
+        def __init__(self):
+            self.asked = 0
+            self.received = []
+
+        def data_received(self, data):
+            self.asked += 1
+            if self.asked % 3:
+                writing.write(b"one" if self.asked % 3 == 1 else b"two")
+                asking.send(b"?")
+                return
+            piece = b""
+            while len(piece) < 6:
+                piece += far.recv(100)
+            self.received.append(piece)
+            if len(self.received) < 20:
+                asking.send(b"?")
+
+    async def main():
+        await eventually(lambda: len(asked.received) == 20)
+        for transport in (writing, reading):
+            transport.close()
+        await recorder.lost
+
+    def connect(protocol):
+        near, peer = socket.socketpair()
+        transport, made = loop.run_until_complete(loop.create_connection(protocol, sock=near))
+        return transport, made, peer
+
+    # Connections are given to the pollers in turn, the first to the second one.
+    reading, asked, asking = connect(Asked)
+    writing, recorder, far = connect(Recorder)
+    far.settimeout(stretched(20))
+    asking.send(b"?")
+    loop.run_until_complete(main())
+    assert asked.received == [b"onetwo"] * 20
+    asking.close()
+    far.close()
