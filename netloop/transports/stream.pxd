@@ -36,9 +36,9 @@ cdef class StreamTransport(SocketTransport):
     # Sending.
     cdef Outbox outbox
     cdef FileSend file_send
-    cdef flag sending
     # How much a send that says nothing unless it fails is to send, 0 if none is in flight, -1 if the last one failed.
     cdef int32_t quietly
+    cdef flag sending
     cdef flag send_cancelled
     cdef flag write_ended
     cdef flag shutting_down
