@@ -235,6 +235,7 @@ def connect_without_descriptors():
         await client.lost
         server.close()
         await server.wait_closed()
+        await eventually(lambda: not loop.statistics().connections)
         return error, answer == b"again"
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

@@ -46,7 +46,10 @@ def go_on_in_the_child(scene):
                 os._exit(0)
             status = os.waitpid(pid, 0)[1]
             client.transport.write(b"parent")
-            return os.waitstatus_to_exitcode(status), bytes(await client.until_received(6)).decode()
+            received = bytes(await client.until_received(6)).decode()
+            client.transport.close()
+            await client.lost
+            return os.waitstatus_to_exitcode(status), received
 
     try:
         result = loop.run_until_complete(main())

@@ -15,7 +15,7 @@ import threading
 import pytest
 from faults.child import run_child
 from faults.test_fork import in_fork
-from loop.helpers import Recorder, eventually
+from loop.helpers import SEVERAL_RINGS, Recorder, eventually
 
 import netloop
 
@@ -69,7 +69,8 @@ async def test_everything_arrives_in_order(loop, zero_copy, register, tcp):
         pool_figures = figures(loop)
         assert pool_figures.sent == 30
         assert told(pool_figures) == pool_figures.zero_copy_asked
-        assert (pool_figures.zero_copy_asked > 0) == (zero_copy is True or (zero_copy == "auto" and tcp))
+        if not SEVERAL_RINGS:  # only connections of the first can send without a copy
+            assert (pool_figures.zero_copy_asked > 0) == (zero_copy is True or (zero_copy == "auto" and tcp))
     assert pool_figures.not_registered == ("" if register else "register=False")
 
 
@@ -309,7 +310,7 @@ def limited_scene():
 def test_where_no_more_memory_may_be_pinned_leases_are_sent_as_usual():
     arrived, failed = run_child(limited_scene)
     assert arrived
-    assert failed > 0
+    assert failed > 0 or SEVERAL_RINGS
 
 
 def test_a_wish_that_is_none_is_refused():

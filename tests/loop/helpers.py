@@ -21,6 +21,8 @@ HOST = "127.0.0.1"
 LOCKED = getattr(sys, "_is_gil_enabled", lambda: True)()
 # Does a thread of the kernel's do the loop's I/O, at the same time as the loop's turns and not as each begins?
 POLLED = bool(os.environ.get("NETLOOP_IO_CPUS"))
+# Do several of them, so that the loop has several rings, to which connections are given in turn?
+SEVERAL_RINGS = POLLED and not os.environ["NETLOOP_IO_CPUS"].isdigit()
 
 
 class Events:
