@@ -101,6 +101,9 @@ class SendFile(LoopMixin):
             except OSError as error:
                 if transfer.position == begin and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                     return  # not from a file of this kind
+                if isinstance(error, ConnectionError):
+                    # The kernel tells an error of the socket once: the transport would find no more than an end.
+                    transport._fatal_error(error, "Fatal write error on socket transport")
                 raise
             if not sent:
                 return  # the file has become shorter

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from .helpers import Recorder, connected, pattern
+from .helpers import Recorder, connected, pattern, reset, socket_pair
 
 SIZE = 3_000_000
 LARGE = 64 * 1024 * 1024
@@ -200,3 +200,15 @@ async def test_a_peer_that_leaves_amid_a_large_file(loop, large):
                 await sending
             assert 1_000_000 < file.tell() < LARGE
         await client.lost
+
+
+@pytest.mark.loops("netloop")  # elsewhere the transport hears of it when it next reads, which it does not here
+async def test_a_transfer_that_meets_a_reset_ends_the_connection(loop, large):
+    with socket_pair() as (near, far):
+        transport, recorder = await loop.create_connection(Recorder, sock=near.dup())
+        transport.pause_reading()
+        reset(far)
+        with large.open("rb") as file, pytest.raises(ConnectionError):
+            await loop.sendfile(transport, file)
+        assert transport.is_closing()
+        assert isinstance(await recorder.lost, ConnectionError)
