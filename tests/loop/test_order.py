@@ -160,7 +160,7 @@ def test_a_datagram_is_sent_outside_a_run_at_once(loop, run):
 
 async def test_what_is_written_while_earlier_writes_drain_after_close_is_sent(loop):
     """TLS counts on it: told to go on writing, it hands over its last records only then."""
-    size = 4_000_000
+    size = 16_000_000  # more than the buffers of both sockets may grow to
 
     class Late(Events, asyncio.Protocol):
         def resume_writing(self):
