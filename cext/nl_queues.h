@@ -72,12 +72,6 @@ static inline bool nl_ring_uses_registration(const struct nl_ring *ring)
     return ring->enter_flags && pthread_equal(ring->registrant, pthread_self());
 }
 
-/* Entries written that the kernel has not taken yet. */
-static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
-{
-    return ring->sqe_tail - __atomic_load_n(ring->sq_head, __ATOMIC_ACQUIRE);
-}
-
 /*
  * The kernel has carried out the entries before this position, or begun to. Positions count entries and wrap around:
  * only differences between them mean anything.
@@ -91,6 +85,12 @@ static inline unsigned nl_ring_taken(const struct nl_ring *ring)
 static inline unsigned nl_ring_position(const struct nl_ring *ring)
 {
     return ring->sqe_tail;
+}
+
+/* Entries written that the kernel has not taken yet. */
+static inline unsigned nl_ring_unsubmitted(const struct nl_ring *ring)
+{
+    return nl_ring_position(ring) - nl_ring_taken(ring);
 }
 
 /* Is an entry at this position not among those before `taken`? */

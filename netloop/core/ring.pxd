@@ -243,6 +243,7 @@ cdef class Ring:
     cdef int flush_some(self, list batch, Py_ssize_t *flushed) except -1
     cdef int enter(self, unsigned wait, int64_t timeout) except -1
     cdef int pass_on(self) except -1
+    cdef int conclude(self, int result) except -1
     cdef int judge(self, int result) except -1
     cdef int note_awaited(self) except -1
     cdef bint look(self) except -1

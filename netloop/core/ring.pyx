@@ -654,9 +654,7 @@ cdef class Ring:
                 result = c.nl_ring_enter(&self.ring, wait, timeout)
         if wait and self.pulse != NULL:
             c.nl_pulse_got_lock(self.pulse)
-        if self.silent:
-            self.settle_silent()
-        return self.judge(result)
+        return self.conclude(result)
 
     cdef int wait_any(self, list others, int64_t timeout) except -1:
         """Submit on this ring and the others, all of which have pollers, and wait until one of them has something."""
@@ -687,6 +685,10 @@ cdef class Ring:
         self.pressing = False
         with nogil:
             result = c.nl_ring_submit(&self.ring) if pressing and self.polled else c.nl_ring_pass_on(&self.ring)
+        return self.conclude(result)
+
+    cdef int conclude(self, int result) except -1:
+        """The kernel has been given what was written: see what ended with that, and judge what the call returned."""
         if self.silent:
             self.settle_silent()
         return self.judge(result)
@@ -779,9 +781,7 @@ cdef class Ring:
         cdef int result
         with nogil:
             result = c.nl_polled_look(&self.ring, self.awaited_at)
-        if self.silent:
-            self.settle_silent()
-        self.judge(result)
+        self.conclude(result)
         if not self.dirty:
             return self.has_work()
         self.flush()
@@ -792,9 +792,7 @@ cdef class Ring:
         cdef int result
         with nogil:
             result = c.nl_polled_await(&self.ring, self.awaited_at)
-        if self.silent:
-            self.settle_silent()
-        self.judge(result)
+        self.conclude(result)
         self.flush()
         return self.pass_on()
 
